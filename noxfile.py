@@ -1,0 +1,69 @@
+"""Sessions: ``nox`` runs lint, types and tests; the others are named with ``nox -s``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nox
+
+HERE = Path(__file__).parent
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.default_venv_backend = "venv"
+
+
+def install(session: nox.Session, *packages: str) -> None:
+    session.install("-c", "constraints.txt", *packages)
+
+
+def shared() -> dict[str, str]:
+    """ZSPEC_SHARED where the folder is there, so that no test skips for want of it."""
+    folder = Path(os.environ.get("ZSPEC_SHARED") or HERE.parent / "shared")
+    return {"ZSPEC_SHARED": str(folder.resolve())} if (folder / "data").is_dir() else {}
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """ruff, and that adapters import public names only."""
+    install(session, ".[lint]")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports", env={"PYTHONPATH": "src:plugins"})
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy, strict."""
+    install(session, ".[types,test]")
+    session.run("mypy")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """pytest on the installed wheel; ``nox -s tests -- -k sdss`` passes words on."""
+    install(session, ".[test]")
+    session.run("pytest", *session.posargs, env=shared())
+
+
+@nox.session
+def examples(session: nox.Session) -> None:
+    """A third-party plugin beside the zspec wheel in a clean environment: test, then predict."""
+    dist = Path(session.create_tmp()) / "dist"
+    install(session, "build")
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(dist), silent=True)
+    wheel = max(dist.glob("zspec_redshift-*.whl"), key=lambda path: path.stat().st_mtime)
+    install(session, f"{wheel}[test]", "./examples/zspec-lamost")
+    session.chdir("examples/zspec-lamost")
+    session.run("pytest", env=shared())
+    catalogue = str(dist.parent / "lamost.fits")
+    session.run("zspec", "predict", "lamost-example.fits", "-o", catalogue, "--overwrite")
+    session.run("zspec", "info", catalogue)
+    if found := shared():
+        session.run("python", "check_real.py", found["ZSPEC_SHARED"])
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Figures of the README: cross-validation over objects on real SDSS spectra."""
+    install(session, ".[bench]")
+    session.run("python", "benchmarks/likelihood_sdss.py", *session.posargs, env=shared())

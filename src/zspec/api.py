@@ -1,0 +1,48 @@
+"""The library in two functions: read spectra, predict redshifts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zspec import checkpoint, prediction, sources
+from zspec.sources import Source
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+    from zspec.survey import Spectra
+
+DEFAULT_MODEL = "likelihood"
+"""What ``predict`` uses where no model is named."""
+
+
+def read(
+    path: Path | str, survey: str | None = None, options: Mapping[str, Any] | None = None
+) -> Iterator[Spectra]:
+    """Spectra of a file in chunks, on native pixels.
+
+    ``survey`` may be left out where exactly one adapter recognises the file. Raises InputError for
+    a file that cannot be read, and ConfigError for an option that the survey does not have.
+    """
+    return sources.read(Source(Path(path), survey, options or {}))[1]
+
+
+def predict(
+    paths: Path | str | Sequence[Path | str],
+    survey: str | None = None,
+    model: str = DEFAULT_MODEL,
+    options: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+) -> Table:
+    """Class, redshift and flags of every spectrum: HDU REDSHIFTS as an astropy Table.
+
+    ``paths``: a file, a folder, or several. A file that cannot be read is logged and left out;
+    InputError is raised where none can be read.
+    """
+    given = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    files = sources.expand([Path(p) for p in given], survey)
+    inputs = [Source(file, survey, options or {}) for file in files]
+    estimator = checkpoint.load_estimator(model, device)
+    return prediction.predict(inputs, estimator).redshifts

@@ -1,0 +1,82 @@
+"""Merging the arms of a spectrograph into one spectrum.
+
+Where overlapping arms share a phase (DESI: 0.8 Å pixels on one grid) they merge pixel on pixel and
+nothing is interpolated. Otherwise each arm is resampled to the common grid and they are combined
+there, by inverse variance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zspec.grid import Float, WaveGrid, resample
+from zspec.survey import Arm
+
+PHASE_TOLERANCE = 1e-3
+"""Fraction of a pixel by which centres may differ and still be the same pixel."""
+
+
+def merge(arms: Sequence[Arm]) -> Arm | None:
+    """One arm with the pixels of all, or None where overlapping arms do not share a phase.
+
+    Pixels with the same centre are averaged by ivar: flux = Σ ivar f / Σ ivar, ivar = Σ ivar. Arms
+    that do not overlap merge always. The order of the arms does not matter. The LSF of a shared
+    pixel is the ivar-weighted mean; it is None if an arm has none.
+    """
+    if len(arms) == 1:
+        return arms[0]
+    wave = _union([arm.wave for arm in arms])
+    if wave is None:
+        return None
+    ordered = sorted(arms, key=lambda arm: (arm.wave[0], arm.name))
+    shape = (len(ordered[0].flux), len(wave))
+    total, weighted, spread = (np.zeros(shape) for _ in range(3))
+    for arm in ordered:
+        at = _nearest(wave, arm.wave)
+        total[:, at] += arm.ivar
+        weighted[:, at] += arm.ivar.astype(np.float64) * arm.flux
+        if arm.resolution is not None:
+            spread[:, at] += arm.ivar.astype(np.float64) * arm.resolution
+    seen = total > 0
+    flux = np.divide(weighted, total, out=np.zeros(shape), where=seen)
+    lsf = None
+    if all(arm.resolution is not None for arm in arms):
+        lsf = np.divide(spread, total, out=np.zeros(shape), where=seen).astype(np.float32)
+    return Arm(
+        name="".join(arm.name for arm in ordered),
+        wave=wave,
+        flux=flux.astype(np.float32),
+        ivar=total.astype(np.float32),
+        resolution=lsf,
+    )
+
+
+def to_grid(arms: Sequence[Arm], grid: WaveGrid) -> tuple[Float, Float]:
+    """Flux and ivar (n, wave) of all arms on ``grid``: merged first if they can be, else there."""
+    merged = merge(arms)
+    if merged is not None:
+        return resample(merged.wave, merged.flux, merged.ivar, grid)
+    parts = [resample(arm.wave, arm.flux, arm.ivar, grid) for arm in arms]
+    total = np.sum([ivar for _, ivar in parts], axis=0)
+    weighted = np.sum([flux * ivar for flux, ivar in parts], axis=0)
+    return np.divide(weighted, total, out=np.zeros_like(total), where=total > 0), total
+
+
+def _union(waves: Sequence[NDArray[np.float64]]) -> NDArray[np.float64] | None:
+    """All centres once, or None where two arms overlap out of phase."""
+    every = np.sort(np.concatenate(waves))
+    step = min(float(np.min(np.diff(wave))) for wave in waves if len(wave) > 1)
+    new = np.concatenate([[True], np.diff(every) > PHASE_TOLERANCE * step])
+    union = every[new]
+    # within an overlap an arm out of phase leaves pixels closer to each other than one step
+    return union if np.all(np.diff(union) > (1 - 10 * PHASE_TOLERANCE) * step) else None
+
+
+def _nearest(wave: NDArray[np.float64], pixels: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Index into ``wave`` of each pixel."""
+    right = np.clip(np.searchsorted(wave, pixels), 1, len(wave) - 1)
+    closer = pixels - wave[right - 1] < wave[right] - pixels
+    return np.where(closer, right - 1, right)

@@ -1,0 +1,264 @@
+"""The catalogue: one tuple of columns per HDU feeds writer, reader, docs and tests.
+
+HDU ``REDSHIFTS`` has the names of redrock's, so that those who read redrock's files can read ours.
+The file is written beside its final name and then renamed; CHECKSUM and DATASUM carry no time, so
+that the same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table, vstack
+from numpy.typing import NDArray
+
+from zspec.errors import InputError, OutputError
+from zspec.estimator import ExtraColumn
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the catalogue."""
+
+    name: str
+    dtype: str
+    """numpy dtype; ``U`` is text as wide as needed."""
+    unit: str
+    ucd: str
+    sentence: str
+
+
+KEY = (
+    Column("TARGETID", "i8", "", "meta.id;meta.main", "The survey's id; it need not be unique."),
+    Column("FILE", "U", "", "meta.file", "The input's name, as given."),
+    Column("ROW", "i4", "", "meta.record", "Row in that file, from 0; with FILE it is unique."),
+)
+"""What every table of the catalogue starts with."""
+
+REDSHIFTS = (
+    *KEY,
+    Column("SPECTYPE", "U6", "", "src.class", "GALAXY, QSO or STAR."),
+    Column("SUBTYPE", "U20", "", "src.class", "Finer type, where the model has one."),
+    Column("CLASS", "U24", "", "src.class", "The model's own label."),
+    Column("PROB", "f4", "", "stat.probability", "Probability of CLASS."),
+    Column("Z", "f8", "", "src.redshift", "Redshift; 0 in a row without data."),
+    Column("ZERR", "f8", "", "stat.error;src.redshift", "1 sigma of Z."),
+    Column("ZCONF", "f4", "", "stat.probability", "Calibrated probability that Z is good."),
+    Column("ZWARN", "i8", "", "meta.code.qual", "Reasons to distrust the row, as bits; 0 is good."),
+    Column("DELTACHI2", "f8", "", "stat.fit.chi2", "chi2 of the next candidate minus CHI2."),
+    Column("CHI2", "f8", "", "stat.fit.chi2", "chi2 of the best model on native pixels."),
+    Column("NPIXELS", "i8", "", "meta.number", "Good native pixels, over all arms."),
+    Column("ARMS", "U", "", "instr", "The arms that had data."),
+    Column("SNR", "f4", "", "stat.snr", "Median flux/error of the good native pixels."),
+    Column("RA", "f8", "deg", "pos.eq.ra;meta.main", "Right ascension, ICRS; NaN if unknown."),
+    Column("DEC", "f8", "deg", "pos.eq.dec;meta.main", "Declination, ICRS; NaN if unknown."),
+)
+"""HDU REDSHIFTS: one row per spectrum, in the order of the input."""
+
+TRUTH = (
+    Column("Z_TRUE", "f8", "", "src.redshift", "Redshift that the input or its neighbour states."),
+    Column("CLASS_TRUE", "U6", "", "src.class", "Class that the input or its neighbour states."),
+)
+"""Added to REDSHIFTS where any input has labels. Never an input to a prediction."""
+
+CANDIDATES = (
+    *KEY,
+    Column("RANK", "i2", "", "meta.code", "From 1, the best."),
+    Column("SPECTYPE", "U6", "", "src.class", "GALAXY, QSO or STAR."),
+    Column("SUBTYPE", "U20", "", "src.class", "Finer type, where the model has one."),
+    Column("CLASS", "U24", "", "src.class", "The model's own label."),
+    Column("Z", "f8", "", "src.redshift", "Redshift of the candidate."),
+    Column("ZERR", "f8", "", "stat.error;src.redshift", "1 sigma of Z."),
+    Column("PROB", "f4", "", "stat.probability", "Share of the posterior."),
+    Column("CHI2", "f8", "", "stat.fit.chi2", "chi2 of the candidate on native pixels."),
+)
+"""HDU CANDIDATES: up to five rows per spectrum, ranked."""
+
+CLASSPROB = (
+    *KEY,
+    Column("CLASS", "U24", "", "src.class", "The model's own label."),
+    Column("PROB", "f4", "", "stat.probability", "Probability of this class."),
+    Column("Z", "f8", "", "src.redshift", "Redshift if the spectrum is of this class."),
+    Column("ZERR", "f8", "", "stat.error;src.redshift", "1 sigma of Z."),
+)
+"""HDU CLASSPROB: one row per spectrum and class."""
+
+FILES = (
+    Column("FILE", "U", "", "meta.file", "The input's name, as given."),
+    Column("SURVEY", "U16", "", "meta.id", "The adapter that read it."),
+    Column("NROWS", "i4", "", "meta.number", "Rows that it gave."),
+    Column("ERROR", "U", "", "meta.note", "Why it gave none; empty where all went well."),
+)
+"""HDU FILES: one row per input, those that could not be read included."""
+
+HDUS: Mapping[str, tuple[Column, ...]] = {
+    "REDSHIFTS": REDSHIFTS,
+    "CANDIDATES": CANDIDATES,
+    "CLASSPROB": CLASSPROB,
+    "FILES": FILES,
+}
+"""All tables of a catalogue, in their order."""
+
+
+@dataclass
+class Catalog:
+    """The tables of one catalogue and where they came from."""
+
+    tables: dict[str, Table]
+    """By HDU name; see HDUS."""
+    header: dict[str, Any] = field(default_factory=dict)
+    """Cards of the primary header: versions, model, options, command."""
+
+    @property
+    def redshifts(self) -> Table:
+        """HDU REDSHIFTS."""
+        return self.tables["REDSHIFTS"]
+
+    @property
+    def failures(self) -> list[tuple[str, str]]:
+        """(file, reason) of each input that could not be read."""
+        files = self.tables["FILES"]
+        return [(str(f), str(e)) for f, e in zip(files["FILE"], files["ERROR"], strict=True) if e]
+
+
+def table(columns: Sequence[Column], values: Mapping[str, NDArray[Any]]) -> Table:
+    """A table of just these columns in this order, with their dtypes, units and sentences."""
+    made = Table()
+    for column in columns:
+        made[column.name] = np.asarray(values[column.name]).astype(column.dtype)
+    return describe(made, columns)
+
+
+def describe(made: Table, columns: Iterable[Column | ExtraColumn]) -> Table:
+    """Set unit and sentence of the columns that are there."""
+    for column in columns:
+        if column.name in made.colnames:
+            made[column.name].info.unit = column.unit or None
+            made[column.name].info.description = column.sentence
+    return made
+
+
+def stack(parts: Sequence[Table], columns: Sequence[Column]) -> Table:
+    """Tables below each other; a column that one of them lacks is filled with NaN, 0 or blanks."""
+    if not parts:
+        return table(columns, {c.name: np.zeros(0, c.dtype) for c in columns})
+    joined = vstack(list(parts), metadata_conflicts="silent")
+    for name in joined.colnames:
+        if hasattr(joined[name], "filled"):
+            kind = joined[name].dtype.kind
+            joined[name] = joined[name].filled(np.nan if kind == "f" else "" if kind == "U" else 0)
+    return describe(joined, columns)
+
+
+def inputs_hash(paths: Iterable[Path | str]) -> str:
+    """SHA-256 over the names of the inputs as given: says whether a catalogue is of the same."""
+    return hashlib.sha256("\n".join(map(str, paths)).encode()).hexdigest()
+
+
+def write(catalog: Catalog, path: Path) -> None:
+    """Write a catalogue beside ``path`` and rename it. Raises OutputError where that fails."""
+    hdus = fits.HDUList([_primary(catalog.header)])
+    hdus.extend(_hdu(name, made) for name, made in catalog.tables.items())
+    for hdu in hdus:
+        hdu.add_datasum(when="by zspec")
+        hdu.add_checksum(when="by zspec")
+    beside = path.with_name(f".part{os.getpid()}.{path.name}")
+    try:
+        hdus.writeto(beside, overwrite=True)
+        os.replace(beside, path)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror or error}); choose another place with -o"
+        ) from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def check_output(path: Path, inputs: Sequence[Path | str], overwrite: bool) -> None:
+    """Raise OutputError, before any work is done, where ``path`` may not or cannot be written."""
+    folder = path.parent
+    if not folder.is_dir():
+        raise OutputError(f"{folder}: no such folder; make it, or choose another place with -o")
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"{folder}: may not be written to; choose another place with -o")
+    if any(path.resolve() == Path(p).resolve() for p in inputs):
+        raise OutputError(f"{path}: is an input; choose another name with -o")
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; name a file with -o")
+    if path.exists() and not overwrite and _of_inputs(path) != inputs_hash(inputs):
+        raise OutputError(f"{path}: exists and is not of these inputs; replace it with --overwrite")
+
+
+def read(path: Path) -> Catalog:
+    """A catalogue that zspec wrote. Raises InputError for any other file."""
+    try:
+        with fits.open(path, memmap=False) as hdus:
+            if "ZSPECVER" not in hdus[0].header or "REDSHIFTS" not in hdus:
+                raise InputError(f"{path}: is no catalogue of zspec (no ZSPECVER, no REDSHIFTS)")
+            tables = {name: Table.read(hdus[name]) for name in HDUS if name in hdus}
+            header = {k: v for k, v in hdus[0].header.items() if k not in _STRUCTURE}
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+    for made in tables.values():
+        made.convert_bytestring_to_unicode()
+        made.meta.clear()
+        for name in made.colnames:
+            made[name] = made[name].astype(made[name].dtype.newbyteorder("="))
+    return Catalog({n: describe(t, HDUS[n]) for n, t in tables.items()}, header)
+
+
+_STRUCTURE = {"SIMPLE", "BITPIX", "NAXIS", "EXTEND", "CHECKSUM", "DATASUM"}
+
+
+def _primary(cards: Mapping[str, Any]) -> fits.PrimaryHDU:
+    """An empty HDU with these cards; a (value, comment) pair is both."""
+    hdu = fits.PrimaryHDU()
+    hdu.header["EXTEND"] = True
+    for key, value in cards.items():
+        hdu.header[key] = value
+    return hdu
+
+
+def _hdu(name: str, made: Table) -> fits.BinTableHDU:
+    """One table, with unit, sentence (TCOMM) and UCD of each column."""
+    hdu = fits.BinTableHDU(_bytes(made), name=name)
+    ucds = {c.name: c.ucd for c in (*HDUS.get(name, ()), *TRUTH)}
+    for number, column in enumerate(made.colnames, start=1):
+        if made[column].info.description:
+            hdu.header[f"TCOMM{number}"] = made[column].info.description
+        if made[column].info.unit is not None:
+            hdu.header[f"TUNIT{number}"] = str(made[column].info.unit)
+        if ucds.get(column):
+            hdu.header[f"TUCD{number}"] = ucds[column]
+    return hdu
+
+
+def _bytes(made: Table) -> NDArray[Any]:
+    """A structured array whose text is ASCII; text of no width gets one byte."""
+    columns = {}
+    for name in made.colnames:
+        data = np.asarray(made[name])
+        if data.dtype.kind == "U":
+            data = np.char.encode(data, "ascii", "backslashreplace")
+            data = data.astype(f"S{max(data.dtype.itemsize, 1)}")
+        columns[name] = data
+    dtype = [(name, data.dtype, data.shape[1:]) for name, data in columns.items()]
+    rows = np.zeros(len(made), dtype)
+    for name, data in columns.items():
+        rows[name] = data
+    return rows
+
+
+def _of_inputs(path: Path) -> str:
+    """The hash of the inputs of a catalogue that zspec wrote, or nothing."""
+    try:
+        return str(fits.getheader(path).get("INHASH", ""))
+    except OSError:
+        return ""

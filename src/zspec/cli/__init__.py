@@ -1,0 +1,23 @@
+"""The command line. Importing this imports no torch, no astropy and no numpy."""
+
+from __future__ import annotations
+
+import sys
+
+from zspec.errors import ZspecError
+
+
+def main() -> None:
+    """Run ``zspec``: a user's mistake is one line and exit 2, a bug keeps its traceback."""
+    from zspec.cli.app import build
+
+    try:
+        build()()
+    except ZspecError as error:
+        from zspec.cli.terminal import clean
+
+        print(f"zspec: error: {clean(str(error))}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("zspec: interrupted", file=sys.stderr)  # noqa: T201
+        sys.exit(130)

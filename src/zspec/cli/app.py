@@ -1,0 +1,57 @@
+"""All commands, and what is common to them. The bodies of commands are imported when they run."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+import typer
+
+from zspec.cli.info import info
+from zspec.cli.models import models
+from zspec.cli.predict import predict
+from zspec.cli.surveys import surveys
+from zspec.cli.train import train
+
+COMMANDS = (predict, surveys, models, info, train)
+"""In the order of the help."""
+
+
+def build() -> typer.Typer:
+    """The application with our commands and those of installed plugins."""
+    from importlib.metadata import entry_points
+
+    app = typer.Typer(
+        name="zspec",
+        help="Spectra in, redshift catalogue out.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(common)
+    for command in COMMANDS:
+        app.command()(command)
+    if entry_points(group="zspec.commands"):  # the only plugins that --help loads
+        from zspec import plugins
+
+        plugins.load("zspec.commands").add_commands(app)
+    return app
+
+
+def common(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more, on stderr.")] = False,
+) -> None:
+    """Spectra in, redshift catalogue out."""
+    from zspec.cli.terminal import StderrHandler, print_version, warn_of_namesake
+
+    handler = StderrHandler()
+    handler.setLevel(logging.DEBUG if verbose else logging.INFO)
+    logger = logging.getLogger("zspec")
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+    logger.propagate = False
+    warn_of_namesake()
+    if version:
+        print_version()
+        raise typer.Exit

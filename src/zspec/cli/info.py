@@ -1,0 +1,119 @@
+"""``zspec info``: what a file is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from zspec.survey import Spectra
+
+
+def info(
+    files: Annotated[list[Path], typer.Argument(help="Spectra, catalogues or checkpoints.")],
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Say what each file is: spectra of a survey, a catalogue of zspec, or a checkpoint."""
+    from zspec.cli import terminal
+    from zspec.errors import ZspecError
+
+    found: list[dict[str, Any]] = []
+    for file in files:
+        try:
+            found.append(describe(file))
+        except ZspecError as error:
+            found.append({"file": str(file), "error": str(error)})
+    if json:
+        terminal.say_json(found)
+    else:
+        for item in found:
+            _show(item)
+    if any("error" in item for item in found):
+        raise typer.Exit(1 if len(found) > 1 else 2)
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """What a file is, as plain values. Raises ZspecError where it is nothing that zspec knows."""
+    from zspec import catalog, checkpoint
+    from zspec.cli.summary import summarise
+    from zspec.fits import open_fits
+
+    if path.suffix == ".safetensors":
+        return {"file": str(path), "kind": "checkpoint", **checkpoint.metadata(path)}
+    with open_fits(path) as handle:
+        ours = handle.has("REDSHIFTS") and "ZSPECVER" in handle.header(0)
+    if ours:
+        made = catalog.read(path)
+        cards = {key: str(value) for key, value in made.header.items()}
+        return {
+            "file": str(path),
+            "kind": "catalogue",
+            "header": cards,
+            "summary": summarise(made, str(path)),
+        }
+    return spectra(path)
+
+
+def spectra(path: Path) -> dict[str, Any]:
+    """What a file of spectra holds. Raises InputError where no survey recognises it."""
+    from zspec import sources
+    from zspec.sources import Source
+
+    survey, chunks = sources.read(Source(path))
+    parts = list(chunks)
+    return {
+        "file": str(path),
+        "kind": "spectra",
+        "survey": survey.name,
+        "title": survey.title,
+        "spectra": sum(map(len, parts)),
+        "with data": sum(_with_data(part) for part in parts),
+        "labelled": sum(_labelled(part) for part in parts),
+        "arms": _arms(parts),
+        "passed through": sorted({name for part in parts for name in part.table}),
+    }
+
+
+def _with_data(part: Spectra) -> int:
+    import numpy as np
+
+    return int(np.any([arm.usable.any(axis=1) for arm in part.arms], axis=0).sum())
+
+
+def _labelled(part: Spectra) -> int:
+    return 0 if part.truth is None else int((part.truth.spectype != "").sum())
+
+
+def _arms(parts: list[Spectra]) -> list[str]:
+    """One line per arm and wavelength range that occurs."""
+    lines: dict[str, None] = {}
+    for part in parts:
+        for arm in part.arms:
+            lsf = "no LSF" if arm.resolution is None else "with LSF"
+            size = f"{len(arm.wave)} pixels, {arm.wave[0]:.1f} to {arm.wave[-1]:.1f} Å"
+            lines[f"{arm.name}: {size}, {lsf}"] = None
+    return list(lines)
+
+
+def _show(item: dict[str, Any]) -> None:
+    """Print one description."""
+    import sys
+
+    from zspec.cli import terminal
+    from zspec.cli.summary import show
+
+    if "error" in item:
+        sys.stderr.write(f"zspec: error: {terminal.clean(item['error'])}\n")
+        return
+    terminal.say(f"{item['file']}: {item['kind']}")
+    for key, value in item.items():
+        if key in ("file", "kind", "summary"):
+            continue
+        lines = value if isinstance(value, list) else [value]
+        if isinstance(value, dict):
+            lines = [f"{k} = {v}" for k, v in value.items()]
+        terminal.say(f"  {key}: " + "\n    ".join(map(str, lines)))
+    if "summary" in item:
+        show(item["summary"], False)

@@ -1,0 +1,88 @@
+"""Which files to read, and which survey reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from zspec import plugins
+from zspec.errors import InputError
+from zspec.fits import FitsFile, open_fits
+from zspec.survey import Spectra, Survey, make_options
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input: a file, and the survey that reads it once that is known."""
+
+    path: Path
+    survey: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def expand(paths: Sequence[Path], survey: str | None) -> list[Path]:
+    """Files as they are, and of each folder the files that fit a survey's patterns, sorted.
+
+    Raises InputError where there is nothing to read, and PluginError for an unknown survey.
+    """
+    surveys = [plugins.survey(survey)] if survey else list(plugins.installed().values())
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = {f for s in surveys for p in s.file_patterns for f in path.glob(p)}
+            if not inside:
+                patterns = ", ".join(p for s in surveys for p in s.file_patterns)
+                raise InputError(f"{path}: no file in this folder fits {patterns}")
+            found.extend(sorted(inside))
+        else:
+            found.append(path)
+    if not found:
+        raise InputError("no input: name files or folders")
+    return found
+
+
+def recognise(handle: FitsFile, named: str | None) -> Survey:
+    """The survey that reads this file: the named one, or the only one that recognises it.
+
+    Raises InputError where the named one does not recognise it, or none does, or several do.
+    """
+    installed = plugins.installed()
+    if named is not None and named not in installed:
+        plugins.survey(named)  # raises, with the nearest name
+    that = [name for name, survey in installed.items() if survey.sniff(handle.hdus)]
+    if named is not None and named in that:
+        return installed[named]
+    if named is not None:
+        hint = f"; try --survey {that[0]}" if that else ""
+        found = ", ".join(h.name or h.kind for h in handle.hdus[:8])
+        raise InputError(f"{handle.path}: is no file of {named} (HDUs found: {found}){hint}")
+    if not that:
+        known = ", ".join(installed)
+        raise InputError(f"{handle.path}: no survey recognises it (known: {known})")
+    if len(that) > 1:
+        raise InputError(
+            f"{handle.path}: {' and '.join(that)} recognise it; choose one with --survey"
+        )
+    return installed[that[0]]
+
+
+def read(source: Source) -> tuple[Survey, Iterator[Spectra]]:
+    """The survey that reads a source, and its spectra in chunks.
+
+    Raises InputError where the file is no file of that survey, or what it holds makes no sense, and
+    ConfigError for an option that the survey does not have.
+    """
+    with open_fits(source.path) as handle:
+        survey = recognise(handle, source.survey)
+    options = make_options(survey, source.options)
+    return survey, _checked(source.path, survey.read(source.path, None, options))
+
+
+def _checked(path: Path, chunks: Iterator[Spectra]) -> Iterator[Spectra]:
+    """The same chunks; values that no Arm or Spectra can hold are the file's fault."""
+    try:
+        yield from chunks
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error

@@ -1,0 +1,170 @@
+"""From one chunk of spectra and its prediction to rows of the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+from numpy.typing import NDArray
+
+from zspec import arms, catalog, flags
+from zspec.estimator import Chunk, Estimator, Prediction
+from zspec.flags import ZWarn
+from zspec.grid import WaveGrid, overlap
+from zspec.survey import Spectra
+
+COVERAGE = 0.5
+"""Share of the grid below which LITTLE_COVERAGE is set."""
+
+PER_ROW = ("REDSHIFTS", "CANDIDATES", "CLASSPROB")
+"""The tables that a chunk gives rows of."""
+
+
+def predict_rows(
+    spectra: Spectra, file: str, estimator: Estimator, default: WaveGrid
+) -> dict[str, Table]:
+    """The tables of some spectra of one file: one arithmetic chunk.
+
+    ``default`` is the survey's grid, over which coverage is judged where the estimator has none.
+    """
+    prediction = estimator.predict(Chunk(spectra, estimator.grid))
+    key = {
+        "TARGETID": spectra.ids,
+        "FILE": np.full(len(spectra), file),
+        "ROW": spectra.rows,
+    }
+    return {
+        "REDSHIFTS": _redshifts(spectra, prediction, key, estimator, default),
+        "CANDIDATES": _candidates(prediction, key),
+        "CLASSPROB": _classprob(prediction, key),
+    }
+
+
+def _redshifts(
+    spectra: Spectra,
+    prediction: Prediction,
+    key: Mapping[str, NDArray[Any]],
+    estimator: Estimator,
+    default: WaveGrid,
+) -> Table:
+    n = len(spectra)
+    row = np.arange(n)
+    best = prediction.best
+    npixels = sum((a.usable.sum(axis=1) for a in spectra.arms), np.zeros(n, np.int64))
+    empty = npixels == 0
+    z = prediction.z[row, best]
+    z = np.where(empty, 0.0, np.where(np.isfinite(z), z, 0.0))  # a class without z has z = 0
+    nan = np.full(n, np.nan)
+    values: dict[str, NDArray[Any]] = {
+        **key,
+        **_labels(prediction, best),
+        "PROB": prediction.prob[row, best],
+        "Z": z,
+        "ZERR": np.where(empty, np.nan, prediction.sigma[row, best]),
+        "ZCONF": nan,
+        "ZWARN": _zwarn(spectra, prediction, empty, estimator.grid or default),
+        "DELTACHI2": nan if prediction.deltachi2 is None else prediction.deltachi2,
+        "CHI2": nan if prediction.chi2 is None else prediction.chi2,
+        "NPIXELS": npixels,
+        "ARMS": _arms(spectra),
+        "SNR": _snr(spectra),
+        "RA": spectra.table.get("RA", nan),
+        "DEC": spectra.table.get("DEC", nan),
+    }
+    made = catalog.table(catalog.REDSHIFTS, values)
+    for column in estimator.extra:
+        made[column.name] = np.asarray(prediction.extra[column.name]).astype(column.dtype)
+    catalog.describe(made, estimator.extra)
+    for name, data in spectra.table.items():
+        if name not in made.colnames:
+            made[name] = data
+    if spectra.truth is not None:
+        made["Z_TRUE"], made["CLASS_TRUE"] = spectra.truth.z, spectra.truth.spectype
+    return made
+
+
+def _labels(prediction: Prediction, label: NDArray[np.integer]) -> dict[str, NDArray[np.str_]]:
+    """SPECTYPE, SUBTYPE and CLASS of class indices."""
+    classes = prediction.classes
+    return {
+        "SPECTYPE": np.array([c.spectype for c in classes], "U6")[label],
+        "SUBTYPE": np.array([c.subtype for c in classes], "U20")[label],
+        "CLASS": np.array([c.name for c in classes], "U24")[label],
+    }
+
+
+def _zwarn(
+    spectra: Spectra, prediction: Prediction, empty: NDArray[np.bool_], grid: WaveGrid
+) -> NDArray[np.int64]:
+    """Bits that the file's metadata, the pixels and the estimator give."""
+    bits = np.zeros(len(spectra), np.int64)
+    for given in (spectra.zwarn, prediction.zwarn):
+        if given is not None:
+            bits |= given
+    bits |= flags.where(coverage(spectra, grid) < COVERAGE, ZWarn.LITTLE_COVERAGE)
+    return bits | flags.where(empty, ZWarn.NODATA)
+
+
+def coverage(spectra: Spectra, grid: WaveGrid) -> NDArray[np.float64]:
+    """(n,) share of the pixels of ``grid`` that a good native pixel touches."""
+    seen = np.zeros((len(grid), len(spectra)), bool)
+    for arm in spectra.arms:
+        seen |= (overlap(arm.wave, grid) @ arm.usable.T.astype(np.float64)) > 0
+    share: NDArray[np.float64] = seen.mean(axis=0)
+    return share
+
+
+def _arms(spectra: Spectra) -> NDArray[np.str_]:
+    """(n,) names of the arms with any good pixel, as BRZ."""
+    text = np.full(len(spectra), "", "U1")
+    for arm in spectra.arms:
+        text = np.char.add(text, np.where(arm.usable.any(axis=1), arm.name, ""))
+    return text
+
+
+def _snr(spectra: Spectra) -> NDArray[np.float64]:
+    """(n,) as the file states it, else the median of flux/error over good pixels; 0 if none."""
+    merged = arms.merge(spectra.arms)
+    parts = [merged] if merged is not None else list(spectra.arms)
+    ratio = np.concatenate([a.flux * np.sqrt(a.ivar) for a in parts], axis=1).astype(np.float64)
+    good = np.concatenate([a.usable for a in parts], axis=1)
+    some = good.any(axis=1)
+    measured = np.zeros(len(spectra))
+    measured[some] = np.nanmedian(np.where(good, ratio, np.nan)[some], axis=1)
+    if spectra.snr is None:
+        return measured
+    return np.where(np.isfinite(spectra.snr), spectra.snr, measured)
+
+
+def _candidates(prediction: Prediction, key: Mapping[str, NDArray[Any]]) -> Table:
+    """One row per spectrum and candidate."""
+    found = prediction.candidates
+    if found is None:
+        return catalog.stack([], catalog.CANDIDATES)
+    row, slot = np.nonzero(found.label >= 0)
+    values: dict[str, NDArray[Any]] = {
+        **{name: data[row] for name, data in key.items()},
+        **_labels(prediction, found.label[row, slot]),
+        "RANK": slot + 1,
+        "Z": found.z[row, slot],
+        "ZERR": found.sigma[row, slot],
+        "PROB": found.prob[row, slot],
+        "CHI2": found.chi2[row, slot],
+    }
+    return catalog.table(catalog.CANDIDATES, values)
+
+
+def _classprob(prediction: Prediction, key: Mapping[str, NDArray[Any]]) -> Table:
+    """One row per spectrum and class."""
+    n, classes = prediction.prob.shape
+    row = np.repeat(np.arange(n), classes)
+    values: dict[str, NDArray[Any]] = {
+        **{name: data[row] for name, data in key.items()},
+        **_labels(prediction, np.tile(np.arange(classes), n)),
+        "PROB": prediction.prob.ravel(),
+        "Z": prediction.z.ravel(),
+        "ZERR": prediction.sigma.ravel(),
+    }
+    return catalog.table(catalog.CLASSPROB, values)

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from zspec import ConfigError, checkpoint, training
+
+
+def test_tensors_and_metadata_are_read_back(tmp_path):
+    path = tmp_path / "m.safetensors"
+    checkpoint.save(path, {"a": torch.arange(6).reshape(2, 3).T}, {"estimator": "x", "seed": 3})
+    tensors, meta = checkpoint.load(path)
+    assert torch.equal(tensors["a"], torch.arange(6).reshape(2, 3).T)
+    assert meta["estimator"] == "x"
+    assert meta["format"] == checkpoint.FORMAT
+    assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+def test_what_is_no_checkpoint_is_one_line(tmp_path):
+    path = tmp_path / "m.safetensors"
+    with pytest.raises(ConfigError, match="no such checkpoint"):
+        checkpoint.load(path)
+    path.write_bytes(b"\x80\x04cos\nsystem\n")  # a pickle is not looked into
+    with pytest.raises(ConfigError, match="is no safetensors file"):
+        checkpoint.load(path)
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(ConfigError, match="is no checkpoint of zspec"):
+        checkpoint.load(path)
+    save_file({"a": torch.zeros(1)}, path, metadata={"zspec": "{"})
+    with pytest.raises(ConfigError, match="metadata are damaged"):
+        checkpoint.load(path)
+
+
+def test_versions(tmp_path, monkeypatch):
+    path = tmp_path / "m.safetensors"
+    newer = {"format": checkpoint.FORMAT + 1, "zspec": "9.9"}
+    save_file({"a": torch.zeros(1)}, path, metadata={"zspec": json.dumps(newer)})
+    with pytest.raises(ConfigError, match=r"zspec 9\.9 or newer is needed"):
+        checkpoint.metadata(path)
+    monkeypatch.setitem(checkpoint.UPGRADES, 0, lambda meta: meta | {"upgraded": True})
+    save_file({"a": torch.zeros(1)}, path, metadata={"zspec": json.dumps({"format": 0})})
+    assert checkpoint.metadata(path)["upgraded"]
+
+
+def test_every_shipped_checkpoint_loads():
+    for path in checkpoint.shipped().values():
+        assert checkpoint.metadata(path)["classes"]
+        assert path.stat().st_size < 20e6
+
+
+def test_an_unknown_model_or_recipe_gets_the_nearest(tmp_path):
+    with pytest.raises(ConfigError, match="did you mean 'likelihood'"):
+        checkpoint.find("likelyhood")
+    with pytest.raises(ConfigError, match="did you mean 'likelihood'"):
+        training.find_recipe("likelihod")
+    (tmp_path / "r.toml").write_text("a = ")
+    with pytest.raises(ConfigError, match="is no TOML"):
+        training.find_recipe(str(tmp_path / "r.toml"))
+    (tmp_path / "r.toml").write_text("a = 1")
+    with pytest.raises(ConfigError, match="'estimator' is missing"):
+        training.find_recipe(str(tmp_path / "r.toml"))

@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from zspec import ConfigError, InputError, OutputError, PluginError, ZWarn, catalog, prediction
+from zspec.sources import Source, expand
+
+
+def run(estimator, *paths, survey="toy", **more):
+    inputs = [Source(path, survey, more.pop("options", {})) for path in paths]
+    return prediction.predict(inputs, estimator, **more)
+
+
+def test_rows_keep_their_order_and_keys(toy_file, estimator):
+    a, b = toy_file("b.fits", range(1, 21)), toy_file("a.fits", [7, 7, -3])
+    made = run(estimator, a, b)
+    rows = made.redshifts
+    assert rows["TARGETID"].tolist() == [*range(1, 21), 7, 7, -3]
+    assert rows["ROW"].tolist() == [*range(20), 0, 1, 2]
+    assert rows["FILE"].tolist() == [str(a)] * 20 + [str(b)] * 3
+    assert np.allclose(rows["Z"][:20], np.arange(1, 21) / 100)
+    assert made.header["SURVEY1"][0] == "toy (toy-dist 1.2)"
+    assert rows["ZWARN"].tolist()[-1] == int(ZWarn.UNPLUGGED)
+    assert rows["TOY_MEAN"].tolist()[:3] == [1, 2, 3]
+    assert rows["NAME"].tolist()[-2:] == ["7", "-3"]
+    assert set(rows["ARMS"]) == {"T"}
+
+
+def test_chunks_have_a_fixed_size_and_never_cross_a_file(toy_file, estimator):
+    run(estimator, toy_file("a.fits", range(1, 11)), toy_file("b.fits", [1]), chunk_rows=4)
+    assert estimator.calls == [4, 4, 2, 1]  # the toy reads 8 rows at once
+
+
+def test_a_row_without_data_is_flagged(toy_file, estimator):
+    rows = run(estimator, toy_file("a.fits", [0, 5])).redshifts
+    assert rows["ZWARN"].tolist() == [int(ZWarn.NODATA | ZWarn.LITTLE_COVERAGE), 0]
+    assert rows["Z"][0] == 0
+    assert np.isnan(rows["ZERR"][0])
+    assert np.isnan(rows["PROB"][0])
+    assert rows["ARMS"].tolist() == ["", "T"]
+    assert rows["NPIXELS"].tolist() == [0, 500]
+    assert rows["SNR"].tolist() == [0, 5]
+
+
+def test_little_coverage_is_less_than_half_of_the_grid(toy_file, estimator):
+    flux = np.ones((2, 500))
+    flux[0, :252] = 0
+    flux[1, :248] = 0
+    rows = run(estimator, toy_file("a.fits", [1, 2], flux=flux)).redshifts
+    assert rows["ZWARN"].tolist() == [int(ZWarn.LITTLE_COVERAGE), 0]
+
+
+def test_one_bad_file_costs_itself_only(toy_file, estimator, tmp_path):
+    good = toy_file("a.fits", [1, 2])
+    cut = toy_file("cut.fits", range(1, 30))
+    cut.write_bytes(cut.read_bytes()[:9000])
+    empty = tmp_path / "empty.fits"
+    empty.touch()
+    text = tmp_path / "text.fits"
+    text.write_text("hello\n" * 1000)
+    gone = tmp_path / "gone.fits"
+    other = tmp_path / "other.fits"
+    fits.PrimaryHDU(np.zeros(5)).writeto(other)
+    made = run(estimator, cut, good, empty, text, gone, other)
+    assert made.redshifts["TARGETID"].tolist() == [1, 2]
+    failed = dict(made.failures)
+    assert set(failed) == {str(p) for p in (cut, empty, text, gone, other)}
+    assert all("\n" not in reason and name in reason for name, reason in failed.items())
+    assert "is empty" in failed[str(empty)]
+    assert "no such file" in failed[str(gone)]
+    assert "is no file of toy" in failed[str(other)]
+    assert made.tables["FILES"]["NROWS"].tolist() == [0, 2, 0, 0, 0, 0]
+
+
+def test_all_files_bad_is_an_error(estimator, toy, tmp_path):
+    with pytest.raises(InputError, match=r"no such file \(and 1 more\)"):
+        run(estimator, tmp_path / "a.fits", tmp_path / "b.fits")
+
+
+def test_a_bug_in_an_adapter_is_said_and_costs_its_file_only(
+    toy_file, estimator, monkeypatch, toy, caplog
+):
+    good, bad = toy_file("a.fits", [1]), toy_file("b.fits", [2])
+    read = type(toy).read
+
+    def broken(self, path, rows=None, options=None):
+        if path == bad:
+            raise RuntimeError("oops")
+        return read(self, path, rows, options)
+
+    monkeypatch.setattr(type(toy), "read", broken)
+    made = run(estimator, good, bad)
+    assert made.failures == [(str(bad), f"{bad}: bug: RuntimeError: oops")]
+    assert "Traceback" in caplog.text
+
+
+def test_an_interrupt_keeps_what_was_finished(toy_file, estimator):
+    kept = []
+
+    def stop(report):
+        if report.file.endswith("b.fits"):
+            raise KeyboardInterrupt
+
+    a, b = toy_file("a.fits", [1, 2]), toy_file("b.fits", [3])
+    with pytest.raises(KeyboardInterrupt):
+        run(estimator, a, b, progress=stop, interrupted=kept.append)
+    assert kept[0].redshifts["TARGETID"].tolist() == [1, 2]
+
+
+def test_the_survey_is_found_by_content(toy_file, estimator):
+    made = run(estimator, toy_file("x.fits", [4]), survey=None)
+    assert made.tables["FILES"]["SURVEY"].tolist() == ["toy"]
+
+
+def test_two_surveys_that_recognise_a_file(toy_file, estimator, toy, monkeypatch):
+    from zspec import plugins
+
+    class Twin(type(toy)):
+        name = "twin"
+
+    monkeypatch.setitem(plugins.surveys().found, "twin", (Twin, "twin-dist 1"))
+    path = toy_file("x.fits", [4])
+    with pytest.raises(InputError, match="toy and twin recognise it; choose one with --survey"):
+        run(estimator, path, survey=None)
+    assert len(run(estimator, path, survey="twin").redshifts) == 1
+
+
+def test_wrong_options_and_names_stop_at_once(toy_file, estimator):
+    path = toy_file("x.fits", [4])
+    assert run(estimator, path, options={"gain": "2"}).redshifts["Z"][0] == pytest.approx(0.08)
+    with pytest.raises(ConfigError, match="unknown option of survey toy 'gian'; did you mean 'gai"):
+        run(estimator, path, options={"gian": "2"})
+    with pytest.raises(ConfigError, match="gain='two' is no float"):
+        run(estimator, path, options={"gain": "two"})
+    with pytest.raises(PluginError, match="unknown survey 'toi'; did you mean 'toy'"):
+        run(estimator, path, survey="toi")
+
+
+def test_truth_passes_through_and_is_filled_where_unknown(toy_file, estimator):
+    labelled = toy_file("a.fits", [1, 2], labelled=True)
+    made = run(estimator, labelled, toy_file("b.fits", [3])).redshifts
+    assert made["CLASS_TRUE"].tolist() == ["GALAXY", "GALAXY", ""]
+    assert made["Z_TRUE"][:2].tolist() == [0.01, 0.02]
+    assert np.isnan(made["Z_TRUE"][2])
+    assert "Z_TRUE" not in run(estimator, toy_file("c.fits", [3])).redshifts.colnames
+
+
+def test_a_catalogue_is_read_back(toy_file, estimator, tmp_path):
+    made = run(estimator, toy_file("a.fits", [1, 0, 60], labelled=True))
+    made.header["CALIB"] = (False, "calibrated?")
+    made.header["ZSPECVER"] = "0"
+    path = tmp_path / "zcat.fits"
+    catalog.write(made, path)
+    back = catalog.read(path)
+    assert list(back.tables) == list(catalog.HDUS)
+    for name, table in made.tables.items():
+        again = back.tables[name]
+        assert again.colnames == table.colnames
+        for column in table.colnames:
+            assert again[column].dtype == table[column].dtype or table[column].dtype.kind == "U"
+            equal_nan = table[column].dtype.kind == "f"
+            assert np.array_equal(again[column], table[column], equal_nan=equal_nan), column
+    assert back.redshifts["RA"].unit == "deg"
+    with fits.open(path, checksum=True) as hdus:  # a wrong checksum warns, and warnings are errors
+        assert hdus["REDSHIFTS"].header["TTYPE1"] == "TARGETID"
+        assert hdus["REDSHIFTS"].header["TUCD8"] == "src.redshift"
+        assert "by zspec" in hdus[0].header.comments["CHECKSUM"]
+
+
+def test_the_same_input_gives_the_same_bytes(toy_file, estimator, tmp_path):
+    source = toy_file("a.fits", range(30))
+    for name in ("one.fits", "two.fits"):
+        catalog.write(run(estimator, source), tmp_path / name)
+    assert (tmp_path / "one.fits").read_bytes() == (tmp_path / "two.fits").read_bytes()
+
+
+def test_columns_of_the_catalogue_are_those_declared(toy_file, estimator):
+    made = run(estimator, toy_file("a.fits", [1]))
+    for name, columns in catalog.HDUS.items():
+        declared = [c.name for c in columns]
+        assert made.tables[name].colnames[: len(declared)] == declared
+        for column in columns:
+            dtype = made.tables[name][column.name].dtype
+            assert dtype.kind == np.dtype(column.dtype).kind
+            assert column.dtype == "U" or dtype == np.dtype(column.dtype)
+            assert made.tables[name][column.name].info.description == column.sentence
+
+
+def test_unsigned_ids_pass_through(tmp_path, toy_file, estimator, monkeypatch, toy):
+    big = np.uint64(2**63 + 12345)
+    read = type(toy).read
+
+    def with_specobjid(self, path, rows=None, options=None):
+        for spectra in read(self, path, rows, options):
+            spectra.table["SPECOBJID"] = np.full(len(spectra), big)
+            yield spectra
+
+    monkeypatch.setattr(type(toy), "read", with_specobjid)
+    made = run(estimator, toy_file("a.fits", [1]))
+    made.header["ZSPECVER"] = "0"
+    catalog.write(made, tmp_path / "z.fits")
+    assert catalog.read(tmp_path / "z.fits").redshifts["SPECOBJID"][0] == big
+
+
+def test_an_output_that_is_not_ours_is_kept(toy_file, estimator, tmp_path):
+    source, out = toy_file("a.fits", [1]), tmp_path / "z.fits"
+    with pytest.raises(OutputError, match="is an input"):
+        catalog.check_output(source, [source], overwrite=True)
+    out.write_text("precious")
+    with pytest.raises(OutputError, match="replace it with --overwrite"):
+        catalog.check_output(out, [source], overwrite=False)
+    catalog.check_output(out, [source], overwrite=True)
+    made = run(estimator, source)
+    made.header["INHASH"] = catalog.inputs_hash([source])
+    catalog.write(made, out)
+    catalog.check_output(out, [source], overwrite=False)  # the same inputs: may be replaced
+    with pytest.raises(OutputError, match="not of these inputs"):
+        catalog.check_output(out, [source, "b.fits"], overwrite=False)
+    with pytest.raises(OutputError, match="no such folder"):
+        catalog.check_output(tmp_path / "no" / "z.fits", [source], overwrite=False)
+
+
+def test_a_full_disk_leaves_nothing_behind(toy_file, estimator, tmp_path, monkeypatch):
+    made = run(estimator, toy_file("a.fits", [1]))
+
+    def full(self, *args, **more):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(fits.HDUList, "writeto", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        catalog.write(made, tmp_path / "z.fits")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.fits"]
+
+
+def test_folders_are_searched_by_pattern(toy_file, tmp_path):
+    b, a = toy_file("toy-b.fits", [1]), toy_file("toy-a.fits", [1])
+    toy_file("other.fits", [1])
+    assert expand([tmp_path], "toy") == [a, b]
+    assert expand([b, tmp_path], None)[0] == b
+    with pytest.raises(InputError, match=r"no file in this folder fits toy-\*.fits"):
+        expand([tmp_path / "none"], "toy") if (tmp_path / "none").mkdir() is None else None
+
+
+def test_what_is_no_catalogue_is_refused(toy_file, tmp_path):
+    with pytest.raises(InputError, match="is no catalogue of zspec"):
+        catalog.read(toy_file("a.fits", [1]))
+    (tmp_path / "t.fits").write_text("x")
+    with pytest.raises(InputError, match="cannot be read"):
+        catalog.read(tmp_path / "t.fits")
