@@ -46,6 +46,14 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation; warnings are errors."""
+    install(session, ".[docs]")
+    session.run("python", "docs/generate.py")
+    session.run("sphinx-build", "-W", "-q", "docs", "docs/_build/html")
+
+
+@nox.session
 def examples(session: nox.Session) -> None:
     """A third-party plugin beside the zspec wheel in a clean environment: test, then predict."""
     dist = Path(session.create_tmp()) / "dist"

@@ -249,3 +249,25 @@ def test_what_is_no_catalogue_is_refused(toy_file, tmp_path):
     (tmp_path / "t.fits").write_text("x")
     with pytest.raises(InputError, match="cannot be read"):
         catalog.read(tmp_path / "t.fits")
+
+
+@pytest.mark.parametrize(("survey_says", "arm_says"), [("air", None), ("vacuum", "air")])
+def test_air_becomes_vacuum(toy_file, toy, monkeypatch, survey_says, arm_says):
+    from dataclasses import replace
+
+    from zspec import air_to_vacuum
+    from zspec.sources import read
+
+    path = toy_file("a.fits", [1])
+    as_told = next(read(Source(path, "toy"))[1]).arms[0]
+    native = type(toy).read
+
+    def in_air(self, path, rows=None, options=None):
+        for spectra in native(self, path, rows, options):
+            yield replace(spectra, arms=(replace(spectra.arms[0], medium=arm_says),))
+
+    monkeypatch.setattr(type(toy), "read", in_air)
+    monkeypatch.setattr(type(toy), "medium", survey_says)
+    arm = next(read(Source(path, "toy"))[1]).arms[0]
+    assert np.array_equal(arm.wave, air_to_vacuum(as_told.wave))
+    assert arm.medium == "vacuum"

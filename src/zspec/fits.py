@@ -202,18 +202,22 @@ def _missing_bytes(path: Path, handle: Any) -> str:
         raw.seek(-4, os.SEEK_END)  # gzip ends with the size of what it holds
         if int.from_bytes(raw.read(4), "little") == end % 2**32:
             return ""
-    return _gzip_damage(path)
+    return _gzip_damage(path, end)
 
 
-def _gzip_damage(path: Path) -> str:
-    """What is wrong with a gzipped file, by reading all of it; empty where nothing is."""
+def _gzip_damage(path: Path, end: int) -> str:
+    """What is wrong with a gzipped file, by reading all of it; empty where nothing is.
+
+    Of several gzip streams in one file cfitsio reads the first alone, up to byte ``end``.
+    """
+    size = 0
     try:
         with gzip.open(path) as unpacked:
-            while unpacked.read(1 << 20):
-                pass
+            while block := unpacked.read(1 << 20):
+                size += len(block)
     except (EOFError, OSError, zlib.error) as error:
         return _brief(error)
-    return ""
+    return f"{size} bytes unpacked, {end} of them read" if abs(end - size) >= BLOCK else ""
 
 
 def _describe(hdu: Any) -> HDU:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 from zspec import plugins
 from zspec.errors import InputError
 from zspec.fits import FitsFile, open_fits
-from zspec.survey import Spectra, Survey, make_options
+from zspec.survey import Arm, Medium, Spectra, Survey, make_options
+from zspec.units import air_to_vacuum
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def recognise(handle: FitsFile, named: str | None) -> Survey:
 
 
 def read(source: Source) -> tuple[Survey, Iterator[Spectra]]:
-    """The survey that reads a source, and its spectra in chunks.
+    """The survey that reads a source, and its spectra in chunks, in vacuum.
 
     Raises InputError where the file is no file of that survey, or what it holds makes no sense, and
     ConfigError for an option that the survey does not have.
@@ -77,12 +79,21 @@ def read(source: Source) -> tuple[Survey, Iterator[Spectra]]:
     with open_fits(source.path) as handle:
         survey = recognise(handle, source.survey)
     options = make_options(survey, source.options)
-    return survey, _checked(source.path, survey.read(source.path, None, options))
+    return survey, _checked(source.path, survey, survey.read(source.path, None, options))
 
 
-def _checked(path: Path, chunks: Iterator[Spectra]) -> Iterator[Spectra]:
-    """The same chunks; values that no Arm or Spectra can hold are the file's fault."""
+def _checked(path: Path, survey: Survey, chunks: Iterator[Spectra]) -> Iterator[Spectra]:
+    """The same chunks in vacuum; values that no Arm or Spectra can hold are the file's fault."""
     try:
-        yield from chunks
+        for spectra in chunks:
+            arms = tuple(in_vacuum(arm, survey.medium) for arm in spectra.arms)
+            yield dataclasses.replace(spectra, arms=arms)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def in_vacuum(arm: Arm, medium: Medium) -> Arm:
+    """The same arm with wavelengths in vacuum; ``medium`` is the survey's, the arm's own wins."""
+    if (arm.medium or medium) == "vacuum":
+        return arm
+    return dataclasses.replace(arm, wave=air_to_vacuum(arm.wave), medium="vacuum")
