@@ -1,15 +1,16 @@
 """LAMOST low-resolution spectra for zspec.
 
 Products read: ``spec-*.fits`` (one object each) of the Low Resolution Survey up to DR7: an image of
-5 x N in the primary HDU (flux, inverse variance, wavelength, and-mask, or-mask). Both arms are
-joined in the file, so there is one arm, ``BR``, 3700-9100 Å at R about 1800.
+5 x N in the primary HDU (flux, inverse variance, wavelength, and-mask, or-mask), 3700-9100 Å at R
+about 1800. The file joins both arms; they are taken apart again at the seam, 5956 Å, where some
+spectra step by half their flux, so that each arm may have a level of its own.
 Products not read: medium resolution (MRS), whose arms lie in tables, and the tables of DR8 and
 later. The or-mask and the wavelength row are not read: wavelengths come from COEFF0 and COEFF1,
 which the float32 row rounds. Nothing is combined.
 
-Masks honoured: inverse variance 0, and any bit of the and-mask. Flux is calibrated relatively only,
-with a seam between the arms near 5800 Å: its scale means nothing. The last ten pixels of DR7,
-beyond 9070 Å, roll off to 0; those with an inverse variance are kept as they are.
+Masks honoured: inverse variance 0, and any bit of the and-mask. Pixels beyond 9050 Å are not good:
+there flux rolls off to 0 while the inverse variance does not. Flux is calibrated relatively only:
+its scale means nothing.
 Wavelengths are in vacuum where the card VACUUM is true, and are converted from air where it is
 false; where it is missing the file is refused. They are heliocentric already: HELIO and HELIO_RV
 are records of that, and are not applied again. The file has no line-spread function.
@@ -55,6 +56,11 @@ COLUMNS: Mapping[str, tuple[str, Any]] = {
 }
 """Column of the catalogue: header card, and what stands for a missing one."""
 
+SEAM = 5956.0
+"""Å, where DR7 joins its arms: where spectra step whose arms disagree, as sp03-211 and -216."""
+END = 9050.0
+"""Å, beyond which flux rolls off to 0."""
+
 FIBRES: Mapping[str, ZWarn] = {
     "SKY": ZWarn.SKY,
     "UNUSED": ZWarn.UNPLUGGED,
@@ -73,8 +79,8 @@ class LAMOST(Survey):
     reference = "Luo et al. 2015, RAA 15, 1095"
     medium = "vacuum"
     frame = "heliocentric"
-    arms = ("BR",)
-    grid = WaveGrid.log(3700, 9100, 1e-4)
+    arms = ("B", "R")
+    grid = WaveGrid.log(3700, 9050, 1e-4)
     file_patterns = ("spec-*sp[0-9][0-9]-*.fits", "spec-*sp[0-9][0-9]-*.fits.gz")
 
     def sniff(self, hdus: Sequence[HDU]) -> bool:
@@ -93,10 +99,14 @@ class LAMOST(Survey):
             if rows is not None and 0 not in rows:
                 return
             flux, ivar, _, and_mask = file.image(0, slice(0, 4))
-        arm = Arm("BR", _wave(path, cards, len(flux)), flux[None], ivar[None], and_mask[None] == 0)
+        wave = _wave(path, cards, len(flux))
+        good = (and_mask == 0) & (wave < END)
         fibre = str(cards.get("FIBERTYP", "")).strip().upper()
         yield Spectra(
-            arms=(arm,),
+            arms=tuple(
+                Arm(name, wave[part], flux[None, part], ivar[None, part], good[None, part])
+                for name, part in _parts(wave)
+            ),
             ids=np.array([cards.get("OBSID") or hash_id(path, 0)], np.int64),
             rows=np.zeros(1, np.int32),
             table={c: np.array([cards.get(card, d)]) for c, (card, d) in COLUMNS.items()},
@@ -105,29 +115,39 @@ class LAMOST(Survey):
         )
 
     def demo(self, n: int, seed: int) -> Spectra:
-        """Mocks on the pixels of DR7, at R = 1800."""
-        wave = 10 ** (3.5682 + 1e-4 * np.arange(3909))
-        return mock_spectra({"BR": (wave, wave / (1800 * 2.355))}, n, seed)
+        """Mocks on the pixels of DR7 up to END, at R = 1800."""
+        wave = 10 ** (3.5682 + 1e-4 * np.arange(3885))
+        arms = {name: (wave[part], wave[part] / (1800 * 2.355)) for name, part in _parts(wave)}
+        return mock_spectra(arms, n, seed)
 
     def write(self, path: Path, spectra: Spectra) -> None:
         """One spectrum as DR7 has it. Raises OutputError for more than one."""
         if len(spectra) != 1:
             raise OutputError(f"{path}: LAMOST has one spectrum a file, got {len(spectra)}")
-        arm = spectra.arms[0]
-        bad = ~arm.usable[0]
-        image = np.stack([arm.flux[0], arm.ivar[0], arm.wave, bad, bad]).astype(np.float32)
+        wave = np.concatenate([arm.wave for arm in spectra.arms])
+        flux, ivar, good = (
+            np.concatenate([getattr(arm, name)[0] for arm in spectra.arms])
+            for name in ("flux", "ivar", "usable")
+        )
+        image = np.stack([flux, ivar, wave, ~good, ~good]).astype(np.float32)
         cards = {
             "TELESCOP": "LAMOST",
             "OBSID": int(spectra.ids[0]),
             "VACUUM": True,
-            "COEFF0": float(np.log10(arm.wave[0])),
-            "COEFF1": float(np.log10(arm.wave[-1] / arm.wave[0]) / (len(arm.wave) - 1)),
+            "COEFF0": float(np.log10(wave[0])),
+            "COEFF1": float(np.log10(wave[-1] / wave[0]) / (len(wave) - 1)),
             "RA": float(spectra.table["RA"][0]),
             "DEC": float(spectra.table["DEC"][0]),
         }
         if spectra.truth is not None:
             cards |= {"CLASS": str(spectra.truth.spectype[0]), "Z": float(spectra.truth.z[0])}
         write_fits(path, [("Flux", image, cards)])
+
+
+def _parts(wave: NDArray[np.float64]) -> tuple[tuple[str, slice], ...]:
+    """The pixels of each arm."""
+    seam = int(np.searchsorted(wave, SEAM))
+    return ("B", slice(0, seam)), ("R", slice(seam, None))
 
 
 def _wave(path: Path, cards: Mapping[str, Any], size: int) -> NDArray[np.float64]:
