@@ -70,7 +70,7 @@ def test_one_bad_file_costs_itself_only(toy_file, estimator, tmp_path):
     assert all("\n" not in reason and name in reason for name, reason in failed.items())
     assert "is empty" in failed[str(empty)]
     assert "no such file" in failed[str(gone)]
-    assert "is no file of toy" in failed[str(other)]
+    assert "HDU TOY_FLUX is missing" in failed[str(other)]
     assert made.tables["FILES"]["NROWS"].tolist() == [0, 2, 0, 0, 0, 0]
 
 
@@ -112,6 +112,11 @@ def test_an_interrupt_keeps_what_was_finished(toy_file, estimator):
 def test_the_survey_is_found_by_content(toy_file, estimator):
     made = run(estimator, toy_file("x.fits", [4]), survey=None)
     assert made.tables["FILES"]["SURVEY"].tolist() == ["toy"]
+
+
+def test_the_wrong_survey_gets_a_hint(toy_file, estimator):
+    with pytest.raises(InputError, match=r"x.fits.*; try --survey toy"):
+        run(estimator, toy_file("x.fits", [4]), survey="csst")
 
 
 def test_two_surveys_that_recognise_a_file(toy_file, estimator, toy, monkeypatch):

@@ -45,49 +45,51 @@ def expand(paths: Sequence[Path], survey: str | None) -> list[Path]:
     return found
 
 
-def recognise(handle: FitsFile, named: str | None) -> Survey:
-    """The survey that reads this file: the named one, or the only one that recognises it.
+def recognise(handle: FitsFile) -> Survey:
+    """The only survey that recognises a file.
 
-    Raises InputError where the named one does not recognise it, or none does, or several do.
+    Raises InputError where none does, or several do.
     """
-    installed = plugins.installed()
-    if named is not None and named not in installed:
-        plugins.survey(named)  # raises, with the nearest name
-    that = [name for name, survey in installed.items() if survey.sniff(handle.hdus)]
-    if named is not None and named in that:
-        return installed[named]
-    if named is not None:
-        hint = f"; try --survey {that[0]}" if that else ""
-        found = ", ".join(h.name or h.kind for h in handle.hdus[:8])
-        raise InputError(f"{handle.path}: is no file of {named} (HDUs found: {found}){hint}")
+    that = recognising(handle)
     if not that:
-        known = ", ".join(installed)
+        known = ", ".join(plugins.installed())
         raise InputError(f"{handle.path}: no survey recognises it (known: {known})")
     if len(that) > 1:
         raise InputError(
             f"{handle.path}: {' and '.join(that)} recognise it; choose one with --survey"
         )
-    return installed[that[0]]
+    return plugins.installed()[that[0]]
+
+
+def recognising(handle: FitsFile) -> list[str]:
+    """Names of the surveys that recognise a file."""
+    return [name for name, survey in plugins.installed().items() if survey.sniff(handle.hdus)]
 
 
 def read(source: Source) -> tuple[Survey, Iterator[Spectra]]:
     """The survey that reads a source, and its spectra in chunks, in vacuum.
 
-    Raises InputError where the file is no file of that survey, or what it holds makes no sense, and
-    ConfigError for an option that the survey does not have.
+    A survey that is named reads the file even if it does not recognise it: its options may tell it
+    how. Raises InputError where the file is no file of that survey, or what it holds makes no
+    sense, and ConfigError for an option that the survey does not have.
     """
     with open_fits(source.path) as handle:
-        survey = recognise(handle, source.survey)
+        survey = plugins.survey(source.survey) if source.survey else recognise(handle)
+        others = [] if survey.sniff(handle.hdus) else recognising(handle)
+    hint = f"; try --survey {others[0]}" if others else ""
     options = make_options(survey, source.options)
-    return survey, _checked(source.path, survey, survey.read(source.path, None, options))
+    chunks = survey.read(source.path, None, options)
+    return survey, _checked(source.path, survey, chunks, hint)
 
 
-def _checked(path: Path, survey: Survey, chunks: Iterator[Spectra]) -> Iterator[Spectra]:
+def _checked(path: Path, survey: Survey, chunks: Iterator[Spectra], hint: str) -> Iterator[Spectra]:
     """The same chunks in vacuum; values that no Arm or Spectra can hold are the file's fault."""
     try:
         for spectra in chunks:
             arms = tuple(in_vacuum(arm, survey.medium) for arm in spectra.arms)
             yield dataclasses.replace(spectra, arms=arms)
+    except InputError as error:
+        raise InputError(f"{error}{hint}") from None
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
 
