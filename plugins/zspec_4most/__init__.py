@@ -19,12 +19,12 @@ comes out as NODATA; add the noise that it is meant to have first.
 
 Air or vacuum: by the ESO standard TUCD of the wavelengths says it: ``em.wl;obs.atmos`` is air and
 ``em.wl`` vacuum; without TUCD it is vacuum. The 2022 rehearsal of the pipeline is in air and says
-so (20 of its 21 night-sky lines lie within 0.2 Å of their air wavelengths). py4most copies that file's
-header into its mocks, which are in vacuum all the same (their sky lines are); they are known by a
-card TEMPNAME in the table's header, and there the TUCD is not believed. ``-S medium=air`` or
+so (20 of its 21 night-sky lines lie within 0.2 Å of their air wavelengths). py4most copies that
+file's header into its mocks, which are in vacuum all the same (their sky lines are); they are known
+by a card TEMPNAME in the table's header, and there the TUCD is not believed. ``-S medium=air`` or
 ``medium=vacuum`` overrules all this. Frame: heliocentric (SPECSYS); HELIOCR is a record and is not
-applied. Files in the observatory's frame (SPECSYS TOPOCENT or GEOCENTR) are refused unless
-``-S topocentric=true``.
+applied. Files in the observatory's frame (SPECSYS TOPOCENT or GEOCENTR) are refused unless ``-S
+topocentric=true``.
 
 TARGETID is TRG_UID, or 63 bits of SHA-256 of "basename:row". Targets and truth come from columns
 of the table where it has them, otherwise, in a file of one object, from cards of the primary HDU

@@ -144,7 +144,7 @@ class LAMOST(Survey):
         write_fits(path, [("Flux", image, cards)])
 
 
-def _parts(wave: NDArray[np.float64]) -> tuple[tuple[str, slice], ...]:
+def _parts(wave: NDArray[np.floating]) -> tuple[tuple[str, slice], ...]:
     """The pixels of each arm."""
     seam = int(np.searchsorted(wave, SEAM))
     return ("B", slice(0, seam)), ("R", slice(seam, None))

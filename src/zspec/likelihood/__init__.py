@@ -1,0 +1,9 @@
+"""Rest-frame bases, and their exact least-squares fit at every redshift at once.
+
+- :mod:`~zspec.likelihood.basis`: what a basis is, and how it is kept in a file;
+- :mod:`~zspec.likelihood.pixels`: native pixels to weighted sums on the common log grid;
+- :mod:`~zspec.likelihood.scan`: chi2 at every redshift by FFT cross-correlation;
+- :mod:`~zspec.likelihood.refine`: candidates, and their final fit on native pixels;
+- :mod:`~zspec.likelihood.learn`: weighted low-rank factorisation, spectra to a basis;
+- :mod:`~zspec.likelihood.train`: a recipe to a checkpoint.
+"""

@@ -1,0 +1,133 @@
+"""Native pixels of all arms, and their weighted sums on the common log grid.
+
+With P_ij the share of native pixel i that lies in grid pixel j: w_j = Σ_i P_ij ivar_i and
+(wd)_j = Σ_i P_ij ivar_i d_i. Then Σ_j (wd)_j m_j = Σ_i ivar_i d_i m̄_i for every model m with m̄ its
+mean in pixel i: the linear term of chi2 is exact on any pixels. The quadratic term is exact where
+grid and native pixels have one phase (SDSS), and close where they are of a size (DESI). Arms need
+no merging: an overlap is just more pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+
+from zspec.likelihood.basis import STEP
+from zspec.survey import Arm
+
+Array = NDArray[np.float64]
+
+START = 128
+"""Windows start at multiples of this many grid pixels, so that spectra share their tables."""
+LENGTH = 256
+"""Windows have multiples of this many grid pixels, for the same reason."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of the common grid that holds all pixels of a spectrum."""
+
+    start: int
+    """Grid index of its first pixel."""
+    length: int
+    """Number of pixels."""
+
+
+@dataclass(frozen=True)
+class Native:
+    """The pixels of all arms of n spectra, one arm after the other; float64."""
+
+    waves: tuple[Array, ...]
+    """Wavelengths of each arm, Å, vacuum."""
+    flux: torch.Tensor
+    """(n, pixel) 0 where ivar is 0."""
+    ivar: torch.Tensor
+    """(n, pixel) 0 where there is no information."""
+
+    def __getitem__(self, rows: torch.Tensor | slice) -> Native:
+        """The pixels of some of the spectra."""
+        return Native(self.waves, self.flux[rows], self.ivar[rows])
+
+    def __len__(self) -> int:
+        """Number of spectra."""
+        return len(self.flux)
+
+    @property
+    def position(self) -> torch.Tensor:
+        """(pixel,) grid index, with fraction, of every native pixel."""
+        return torch.from_numpy(np.log10(np.concatenate(self.waves)) / STEP)
+
+    @property
+    def window(self) -> Window:
+        """The smallest window on the common rhythm that holds every pixel."""
+        edges = np.concatenate([_edges(wave)[[0, -1]] for wave in self.waves]) + 0.5
+        start = math.floor(edges.min() / START) * START
+        return Window(start, math.ceil((edges.max() - start) / LENGTH) * LENGTH)
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What the likelihood at every redshift needs to know of n spectra; float64."""
+
+    window: Window
+    weight: torch.Tensor
+    """(n, length) Σ P ivar."""
+    weighted: torch.Tensor
+    """(n, length) Σ P ivar d."""
+    square: torch.Tensor
+    """(n,) Σ ivar d² over native pixels: chi2 of the model 0."""
+
+    def __getitem__(self, rows: slice) -> Sums:
+        """The sums of some of the spectra."""
+        return Sums(self.window, self.weight[rows], self.weighted[rows], self.square[rows])
+
+
+def native(arms: Sequence[Arm]) -> Native:
+    """All arms side by side. Arms hold flux 0 and ivar 0 where a pixel is not good."""
+    flux = np.concatenate([arm.flux for arm in arms], axis=1, dtype=np.float64)
+    ivar = np.concatenate([arm.ivar for arm in arms], axis=1, dtype=np.float64)
+    return Native(tuple(arm.wave for arm in arms), torch.from_numpy(flux), torch.from_numpy(ivar))
+
+
+def gather(pixels: Native) -> Sums:
+    """Sum all pixels on the common grid. A pixel with ivar 0 adds nothing."""
+    window = pixels.window
+    share = _shares(tuple(wave.tobytes() for wave in pixels.waves), window)  # (length, pixel)
+    information = pixels.ivar * pixels.flux
+    return Sums(
+        window,
+        weight=torch.from_numpy((share @ pixels.ivar.numpy().T).T.copy()),
+        weighted=torch.from_numpy((share @ information.numpy().T).T.copy()),
+        square=(information * pixels.flux).sum(1),
+    )
+
+
+def _edges(wave: Array) -> Array:
+    """(pixel + 1,) edges of native pixels as grid index: half-way between their centres."""
+    x = np.log10(wave) / STEP
+    if len(x) == 1:
+        return np.array([x[0] - 0.5, x[0] + 0.5])
+    middle = (x[1:] + x[:-1]) / 2
+    return np.concatenate([[2 * x[0] - middle[0]], middle, [2 * x[-1] - middle[-1]]])
+
+
+@lru_cache(maxsize=64)
+def _shares(waves: tuple[bytes, ...], window: Window) -> sparse.csr_matrix:
+    """(length, pixel) sparse P: the share of each native pixel in each grid pixel."""
+    edges = [_edges(np.frombuffer(wave)) + 0.5 - window.start for wave in waves]
+    low = np.concatenate([e[:-1] for e in edges])  # grid pixel j covers [j, j + 1)
+    high = np.concatenate([e[1:] for e in edges])
+    first = np.floor(low).astype(int)
+    count = np.ceil(high).astype(int) - first
+    pixel = np.repeat(np.arange(len(low)), count)
+    target = first[pixel] + np.arange(len(pixel)) - np.repeat(np.cumsum(count) - count, count)
+    share = np.minimum(high[pixel], target + 1) - np.maximum(low[pixel], target)
+    share /= (high - low)[pixel]
+    return sparse.csr_matrix((share, (target, pixel)), shape=(window.length, len(low)))

@@ -1,0 +1,173 @@
+"""From a recipe to a checkpoint of bases: ``zspec train likelihood``.
+
+The recipe (``recipes/likelihood.toml``) names its sources: published template files, whose draws
+fill wavelengths and types that few real spectra cover, and labelled real spectra. No published
+vector is shipped: each basis is learned by weighted factorisation of all of its sources together.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from zspec import sources as files
+from zspec.errors import ConfigError, InputError, unknown
+from zspec.likelihood.basis import STEP, Basis, blur
+from zspec.likelihood.learn import Rows, canonical, factorise, observed, stack
+from zspec.likelihood.pixels import Sums, gather, native
+from zspec.likelihood.sources import KINDS, level_mask, place
+from zspec.likelihood.templates import read_template
+from zspec.survey import Spectra
+
+log = logging.getLogger("zspec")
+
+SEAM = 20.0
+"""Grid pixels over which one softening goes over into the other."""
+LABELS = ("name", "spectype", "subtype", "good_dz", "lsf", "forest")
+"""What a ``[[basis]]`` says of its basis as it stands."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One real spectrum with its label, for training."""
+
+    key: str
+    """The object: several spectra of one object share it, and are never split."""
+    spectype: str
+    subclass: str
+    z: float
+    sums: Sums
+    """Of this one spectrum."""
+
+
+def train(
+    recipe: Mapping[str, Any],
+    shared: Path,
+    out: Path,
+    exclude_objects: AbstractSet[str] = frozenset(),
+) -> None:
+    """Learn the bases of a recipe from files below ``shared``, and write the checkpoint ``out``.
+
+    ``exclude_objects`` are left out of the training set (column ``object`` of the manifest): for
+    cross-validation. Raises ConfigError for a recipe, and InputError for data, that make no sense.
+    """
+    from zspec.estimators.likelihood import Likelihood
+
+    try:
+        manifest, templates = shared / recipe["manifest"], shared / recipe["templates"]
+        real = [s for s in labelled(manifest) if s.key not in exclude_objects]
+        bases = learn_bases(recipe, templates, real)
+    except KeyError as error:
+        raise ConfigError(f"recipe: key {error} is missing") from None
+    meta = {"recipe": dict(recipe), "seed": recipe["seed"], "surveys": recipe["surveys"]}
+    meta["figures"] = {"real_spectra": len(real), "real_objects": len({s.key for s in real})}
+    Likelihood(bases, meta).save(out)
+    log.info("%s: %d bases from %d real spectra", out, len(bases), len(real))
+
+
+def labelled(manifest: Path) -> list[Labelled]:
+    """Every spectrum of a manifest with ``label_ok`` 1."""
+    return [label(line, one) for line, one in listed(manifest) if line["label_ok"] == "1"]
+
+
+def label(line: Mapping[str, str], spectrum: Spectra) -> Labelled:
+    """One spectrum with its line of the manifest, for training."""
+    sums = gather(native(spectrum.arms))
+    return Labelled(line["object"], line["class"], line["subclass"], float(line["z"]), sums)
+
+
+def listed(manifest: Path) -> Iterator[tuple[dict[str, str], Spectra]]:
+    """Each line of a manifest with its spectrum, read by the survey that recognises the file.
+
+    The manifest is CSV with at least the columns file (below its own folder), row, object, z,
+    class, subclass and label_ok. Raises InputError where it is not, or a file cannot be read.
+    """
+    wanted: dict[str, dict[int, dict[str, str]]] = defaultdict(dict)
+    try:
+        with manifest.open(newline="", encoding="utf-8") as handle:
+            for line in csv.DictReader(handle):
+                wanted[line["file"]][int(line["row"])] = line
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"{manifest}: is no manifest of labelled spectra ({error})") from None
+    for name, lines in wanted.items():
+        _, chunks = files.read(files.Source(manifest.parent / name))
+        for spectra in chunks:
+            for i, row in enumerate(spectra.rows.tolist()):
+                if row in lines:
+                    yield lines[row], spectra[i : i + 1]
+
+
+def learn_bases(
+    recipe: Mapping[str, Any], templates: Path, labelled: Sequence[Labelled]
+) -> list[Basis]:
+    """One basis for each ``[[basis]]`` of the recipe."""
+    return [_learn_one(entry, recipe, templates, labelled) for entry in recipe["basis"]]
+
+
+def _learn_one(
+    entry: Mapping[str, Any], recipe: Mapping[str, Any], templates: Path, every: Sequence[Labelled]
+) -> Basis:
+    """Collect the rows of one basis, and factorise them."""
+    low, high = (round(np.log10(edge) / STEP) for edge in entry["wave"])
+    real = [observed(s.sums, s.z, low, high - low) for s in every if belongs(s, entry)]
+    rng = np.random.default_rng(recipe["seed"])
+    published = [_published(s, entry, real, (low, high), templates, rng) for s in entry["sources"]]
+    rows = stack(real + published)
+    learned, found = factorise(rows, entry["vectors"], entry["iterations"])
+    learned = _soften(learned, low, entry.get("soften"))
+    vectors, mean, spread = canonical(learned, found, level_mask(entry["level"], (low, high)))
+    counts = (entry["name"], len(vectors), len(rows), len(real))
+    log.info("%s: %d vectors from %d rows, %d of them real spectra", *counts)
+    labels = {key: entry[key] for key in LABELS}
+    limits = (float(entry["z_range"][0]), float(entry["z_range"][1]))
+    density = tuple((float(z), float(log)) for z, log in entry.get("density", ()))
+    labels |= {"z_range": limits, "density": density}
+    return Basis(**labels, k0=low, vectors=vectors, mean=mean, spread=spread)
+
+
+def _published(
+    source: Mapping[str, Any],
+    entry: Mapping[str, Any],
+    real: Sequence[Rows],
+    span: tuple[int, int],
+    templates: Path,
+    rng: np.random.Generator,
+) -> Rows:
+    """The rows of one source of a basis."""
+    if source["kind"] not in KINDS:
+        raise ConfigError(unknown("kind of source", str(source["kind"]), KINDS))
+    template = read_template(templates / source["file"])
+    blurred = blur(template.vectors, source.get("blur", 0.0))
+    template = dataclasses.replace(template, vectors=blurred)
+    spectra = KINDS[source["kind"]](template, source, real, rng)
+    return place(template, spectra, source["snr"], entry["level"], span)
+
+
+def _soften(vectors: torch.Tensor, k0: int, how: Mapping[str, float] | None) -> torch.Tensor:
+    """Vectors broadened by ``blue`` and ``red`` grid pixels on the two sides of ``seam`` Å.
+
+    Noise of the training set that is sharper than any line would make minima of its own: between
+    pixels, interpolation smooths it, so that every half-pixel phase fits a little better.
+    """
+    if how is None:
+        return vectors
+    index = torch.arange(k0, k0 + vectors.shape[1], dtype=torch.float64)
+    share = torch.sigmoid((float(np.log10(how["seam"])) / STEP - index) / SEAM)
+    blue, red = (torch.from_numpy(blur(vectors.numpy(), how[side])) for side in ("blue", "red"))
+    return share * blue + (1 - share) * red
+
+
+def belongs(spectrum: Labelled, entry: Mapping[str, Any]) -> bool:
+    """Whether a labelled spectrum is one of a basis: class, and start of the subclass."""
+    starts = tuple(entry.get("subclasses", [""]))
+    return spectrum.spectype == entry["spectype"] and spectrum.subclass.startswith(starts)
