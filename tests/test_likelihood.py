@@ -180,30 +180,66 @@ def test_candidates_are_different_redshifts_in_order(shipped: Likelihood) -> Non
     assert np.allclose(share.sum(1), 1, atol=1e-5)
 
 
-def test_fft_chi2_is_brute_force_chi2(shipped: Likelihood) -> None:
-    basis = shipped.bases[0]
-    data = pixels.native(spectra(model(basis, 0.1, SDSS_WAVE, np.zeros(9)), 5.0, 2).arms)
-    sums = pixels.gather(data)
-    extra = scan.nuisance(sums)
-    values = scan.scan(sums, extra, basis)[0]
-    start, length = sums.window.start, sums.window.length
-    position = torch.arange(start, start + length, dtype=torch.float64)
-    nuisance = scan.legendre(position, sums.window).numpy()
+def brute_force(data: pixels.Native, basis: Basis, rest: np.ndarray, sums: pixels.Sums) -> float:
+    """-2 ln evidence of one spectrum and shift, with basis and polynomials in one design matrix."""
     weight, weighted = sums.weight[0].numpy(), sums.weighted[0].numpy()
+    ivar, flux = data.ivar[0].numpy(), data.flux[0].numpy()
+    poly = data.polynomials.numpy()
+    crossed = pixels.on_grid(data, data.ivar * data.polynomials.T).numpy()  # (P, length)
+    amplitude = float(
+        scan.amplitude(torch.tensor(weighted @ rest[:, 0]), torch.tensor(weight @ rest[:, 0] ** 2))
+    )
+    prior = basis.precision.numpy() / scan.PRIOR_WIDTH**2 / amplitude
+    gram = poly.T @ (ivar[:, None] * poly)
+    normal = np.block(
+        [
+            [rest.T @ (weight[:, None] * rest) + prior, rest.T @ crossed.T],
+            [crossed @ rest, gram],
+        ]
+    )
+    right = np.concatenate([rest.T @ weighted, poly.T @ (ivar * flux)])
+    size = len(prior)
+    volume = np.linalg.slogdet(normal)[1] - np.linalg.slogdet(gram)[1]
+    occam = volume + size * np.log(amplitude) + (size - 1) * np.log(scan.PRIOR_WIDTH**2)
+    return float(sums.square[0]) - right @ np.linalg.solve(normal, right) + occam
+
+
+@pytest.mark.parametrize("cut", [None, 6000.0])
+def test_fft_evidence_is_brute_force_evidence(shipped: Likelihood, cut: float | None) -> None:
+    """With one arm, and with two that have polynomials of their own."""
+    basis = shipped.bases[0]
+    whole = spectra(model(basis, 0.1, SDSS_WAVE, np.zeros(9)), 5.0, 2).arms[0]
+    arms = (whole,)
+    if cut is not None:
+        at = int(np.searchsorted(whole.wave, cut))
+        arms = tuple(
+            Arm(name, whole.wave[part], whole.flux[:, part], whole.ivar[:, part])
+            for name, part in (("B", slice(0, at)), ("R", slice(at, None)))
+        )
+    data = pixels.native(arms)
+    sums = pixels.gather(data)
+    values = scan.scan(sums, scan.nuisance(data), basis)[0]
+    start, length = sums.window.start, sums.window.length
     for at in (0, 500, 2000, len(values) - 1):
         rest = scan.placed(basis, start - basis.shifts[0] - at, length, 0.0).numpy().T
-        amplitude = float(
-            scan.amplitude(
-                torch.tensor(weighted @ rest[:, 0]), torch.tensor(weight @ rest[:, 0] ** 2)
-            )
-        )
-        prior = basis.precision.numpy() / scan.PRIOR_WIDTH**2 / amplitude
-        design = np.hstack([rest, nuisance])
-        normal = design.T @ (weight[:, None] * design)
-        normal[: len(prior), : len(prior)] += prior
-        right = design.T @ weighted
-        expected = float(sums.square[0]) - right @ np.linalg.solve(normal, right)
+        expected = brute_force(data, basis, rest, sums)
         assert float(values[at]) == pytest.approx(expected, rel=1e-7, abs=1e-3)
+
+
+def test_a_step_between_arms_is_no_feature(shipped: Likelihood) -> None:
+    basis = shipped.bases[0]
+    whole = spectra(model(basis, 0.1, SDSS_WAVE, np.zeros(9)), 5.0, 2).arms[0]
+    at = int(np.searchsorted(whole.wave, 6000.0))
+    found = []
+    for step in (0.0, 3.0):
+        arms = (
+            Arm("B", whole.wave[:at], whole.flux[:, :at], whole.ivar[:, :at]),
+            Arm("R", whole.wave[at:], whole.flux[:, at:] + np.float32(step), whole.ivar[:, at:]),
+        )
+        given = Spectra(arms, np.arange(1), np.arange(1, dtype=np.int32))
+        found.append(shipped.predict(Chunk(given)))
+    assert found[0].best == found[1].best
+    assert np.allclose(found[0].z[:, 0], found[1].z[:, 0], atol=1e-6)
 
 
 def test_the_final_fit_finds_the_sub_pixel_shift() -> None:

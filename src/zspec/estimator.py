@@ -133,6 +133,8 @@ class Estimator:
     grid: WaveGrid | None = None
     calibrated: bool = False
     """Whether ZCONF and PROB were calibrated: header card CALIB."""
+    device: str = "cpu"
+    """Where its arithmetic runs: header card DEVICE."""
     sha256: str = ""
     """Of the checkpoint's bytes."""
 

@@ -80,7 +80,7 @@ def predict(
 
 
 def provenance(
-    estimator: Estimator, device: str, chunk_rows: int, command: str, inputs: Sequence[str]
+    estimator: Estimator, chunk_rows: int, command: str, inputs: Sequence[str]
 ) -> dict[str, Any]:
     """Cards of the primary header: what made this catalogue.
 
@@ -95,7 +95,7 @@ def provenance(
         "MODEL": (estimator.name, "estimator"),
         "MODELSHA": estimator.sha256,
         "CALIB": (estimator.calibrated, "are PROB and ZCONF calibrated"),
-        "DEVICE": (device, "device of the arithmetic"),
+        "DEVICE": (estimator.device, "device of the arithmetic"),
         "THREADS": (torch.get_num_threads(), "threads of the arithmetic"),
         "CHUNK": (chunk_rows, "rows of an arithmetic chunk"),
         "TORCHVER": (str(torch.__version__), "version of torch"),

@@ -23,7 +23,9 @@ def predict(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Catalogue to write [INPUT.zspec.fits of one input]."),
+        typer.Option(
+            "--output", "-o", help="Catalogue to write (INPUT.zspec.fits where there is one input)."
+        ),
     ] = None,
     model: Annotated[
         str, typer.Option(help="Name of a model (see 'zspec models') or a .safetensors file.")
@@ -34,7 +36,7 @@ def predict(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of the arithmetic [as torch chooses].")
+        int | None, typer.Option(min=1, help="Threads of the arithmetic (else torch chooses).")
     ] = None,
     chunk: Annotated[int, typer.Option(min=1, help="Rows of an arithmetic chunk.")] = 64,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
@@ -64,7 +66,7 @@ def predict(
     set_threads(threads)
     where = devices.resolve(device)
     estimator = checkpoint.load_estimator(model, where)
-    cards = pipeline.provenance(estimator, where, chunk, command_line(), names)
+    cards = pipeline.provenance(estimator, chunk, command_line(), names)
 
     def keep(partial: Catalog) -> None:
         kept = path.with_name(f"{path.name.removesuffix('.fits')}.partial.fits")

@@ -18,12 +18,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.linalg import block_diag
 
 from zspec.likelihood.basis import STEP
 from zspec.survey import Arm
 
 Array = NDArray[np.float64]
 
+NPOLY = 3
+"""Nuisance polynomials of each arm: offset, slope and curvature in log λ."""
 START = 128
 """Windows start at multiples of this many grid pixels, so that spectra share their tables."""
 LENGTH = 256
@@ -65,6 +68,19 @@ class Native:
         return torch.from_numpy(np.log10(np.concatenate(self.waves)) / STEP)
 
     @property
+    def polynomials(self) -> torch.Tensor:
+        """(pixel, arm * NPOLY) Legendre polynomials over the range of each arm, 0 in the others.
+
+        Every arm has its own, so that a step between arms is no feature.
+        """
+        blocks = []
+        for wave in self.waves:
+            x = np.log10(wave)
+            span = max(x[-1] - x[0], STEP)
+            blocks.append(np.polynomial.legendre.legvander(2 * (x - x[0]) / span - 1, NPOLY - 1))
+        return torch.from_numpy(block_diag(*blocks))
+
+    @property
     def window(self) -> Window:
         """The smallest window on the common rhythm that holds every pixel."""
         edges = np.concatenate([_edges(wave)[[0, -1]] for wave in self.waves]) + 0.5
@@ -98,15 +114,21 @@ def native(arms: Sequence[Arm]) -> Native:
 
 def gather(pixels: Native) -> Sums:
     """Sum all pixels on the common grid. A pixel with ivar 0 adds nothing."""
-    window = pixels.window
-    share = _shares(tuple(wave.tobytes() for wave in pixels.waves), window)  # (length, pixel)
     information = pixels.ivar * pixels.flux
     return Sums(
-        window,
-        weight=torch.from_numpy((share @ pixels.ivar.numpy().T).T.copy()),
-        weighted=torch.from_numpy((share @ information.numpy().T).T.copy()),
+        pixels.window,
+        weight=on_grid(pixels, pixels.ivar),
+        weighted=on_grid(pixels, information),
         square=(information * pixels.flux).sum(1),
     )
+
+
+def on_grid(pixels: Native, values: torch.Tensor) -> torch.Tensor:
+    """(..., length) Σ_i P_ij v_i of values (..., pixel) of native pixels."""
+    share = _shares(tuple(wave.tobytes() for wave in pixels.waves), pixels.window)
+    flat = values.reshape(-1, values.shape[-1])
+    summed = torch.from_numpy((share @ flat.numpy().T).T.copy())
+    return summed.reshape(*values.shape[:-1], pixels.window.length)
 
 
 def _edges(wave: Array) -> Array:

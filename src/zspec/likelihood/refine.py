@@ -21,7 +21,7 @@ import torch
 from zspec.likelihood.basis import STEP, Basis, broadened
 from zspec.likelihood.interpolation import coefficients, slopes, taps
 from zspec.likelihood.pixels import Native
-from zspec.likelihood.scan import NPOLY, PRIOR_WIDTH, TINY, amplitude, legendre
+from zspec.likelihood.scan import PRIOR_WIDTH, TINY, amplitude, occam
 
 STEPS = 2
 """Gauss-Newton steps; the scan's parabola starts within a few hundredths of a pixel."""
@@ -103,10 +103,10 @@ def refine(
 ) -> Fit:
     """Fit candidates: spectrum ``rows[i]`` (m,) near ``shifts[i]``, with a broadened basis."""
     table = _table(basis, sigma)
-    width = table.shape[1] + NPOLY
+    polynomials = pixels.polynomials  # (pixel, P)
+    width = table.shape[1] + polynomials.shape[1]
     block = max(1, BUDGET // (pixels.flux.shape[1] * width))
     position = pixels.position
-    polynomials = legendre(position, pixels.window)  # (pixel, NPOLY)
     parts = [
         _refine(pixels[rows[i : i + block]], basis, table, position, polynomials, s)
         for i, s in ((i, shifts[i : i + block]) for i in range(0, len(rows), block))
@@ -143,7 +143,7 @@ def _refine(
         slope = _interpolated(table, at, slopes(fraction))
         tangent = -(slope @ c[:, : table.shape[1], None])[..., 0]
         weighted = data.ivar * tangent
-        mixed = (design.mT @ weighted[..., None])[..., 0]  # (m, K + NPOLY)
+        mixed = (design.mT @ weighted[..., None])[..., 0]  # (m, K + P)
         curve = (weighted * tangent).sum(1) - torch.einsum("mk,mkl,ml->m", mixed, inverse, mixed)
         if number < STEPS:
             step = ((weighted * residual).sum(1) / curve).clamp(-MAX_STEP, MAX_STEP)
@@ -186,7 +186,7 @@ def _interpolated(table: torch.Tensor, at: torch.Tensor, weights: torch.Tensor) 
 def _solve(
     design: torch.Tensor, data: Native, basis: Basis
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Coefficients (m, K + NPOLY), inverse normal matrix, and the prior's penalty (m,)."""
+    """Coefficients (m, K + P), inverse normal matrix, and what the prior adds to chi2 (m,)."""
     size = len(basis.precision)
     weighted = design * data.ivar[..., None]
     normal = weighted.mT @ design
@@ -199,7 +199,9 @@ def _solve(
     inverse = torch.linalg.inv(normal)
     c = (inverse @ right[..., None])[..., 0]
     shape = c[:, :size]
-    return c, inverse, torch.einsum("mk,mkl,ml->m", shape, prior, shape)
+    penalty = torch.einsum("mk,mkl,ml->m", shape, prior, shape)
+    volume = torch.linalg.slogdet(normal)[1] - torch.linalg.slogdet(normal[:, size:, size:])[1]
+    return c, inverse, penalty + occam(volume, scale, basis)
 
 
 def redshift(shift: torch.Tensor) -> torch.Tensor:

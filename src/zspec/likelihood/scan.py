@@ -1,34 +1,35 @@
 """chi2 at every redshift at once.
 
-For a basis B shifted by s grid pixels, and nuisance polynomials p that are the same in every class,
+For a basis B shifted by s grid pixels, and nuisance polynomials p (three for each arm, the same in
+every class),
 
     A_kl(s) = Σ_j w_j B_k(j-s) B_l(j-s)
     b_k(s)  = Σ_j (wd)_j B_k(j-s)
-    C_pk(s) = Σ_j w_j p_j B_k(j-s)
+    C_pk(s) = Σ_j (wp)_j B_k(j-s)
 
 are correlations, hence products in Fourier space. With the polynomials made orthonormal under w and
-y_p = Σ (wd)_j p_j, they are projected out: A' = A - CᵀC, b' = b - Cᵀy, and
+y_p = Σ ivar d p, they are projected out: A' = A - CᵀC, b' = b - Cᵀy, and
 
     chi2(s) = Σ ivar d² - yᵀy - b'ᵀ A'⁻¹ b'.
 
 A weak Gaussian prior on the shape (the coefficients relative to the amplitude, by the statistics of
-the training set) adds its quadratic form to A'. All in float64: float32 moved minima of quasars.
+the training set) adds its quadratic form to A', and the Occam factor of the coefficients, ln det A'
+less ln det of the prior, makes classes with different numbers of vectors comparable. All in
+float64: float32 moved minima of quasars.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
 import torch
 from scipy import fft
 
 from zspec.likelihood.basis import Basis, broadened
-from zspec.likelihood.pixels import Sums, Window
+from zspec.likelihood.pixels import Native, Sums, Window, on_grid
 
-NPOLY = 3
-"""Nuisance polynomials over the observed range: offset, slope and curvature in log λ."""
 PRIOR_WIDTH = 3.0
 """The prior's standard deviations are those of the training set times this."""
 TINY = 1e-9
@@ -80,73 +81,81 @@ def placed(basis: Basis, start: int, length: int, sigma: float) -> torch.Tensor:
     return out
 
 
-def legendre(position: torch.Tensor, window: Window) -> torch.Tensor:
-    """(pixel, NPOLY) Legendre polynomials over the window, at grid positions."""
-    x = 2 * (position.numpy() - window.start) / (window.length - 1) - 1
-    return torch.from_numpy(np.polynomial.legendre.legvander(x, NPOLY - 1))
-
-
 @dataclass(frozen=True)
 class Nuisance:
-    """The polynomials of n spectra, made orthonormal under each spectrum's weights."""
+    """The P polynomials of n spectra, made orthonormal under each spectrum's weights."""
 
     weighted: torch.Tensor
-    """(n, NPOLY, length) w p."""
+    """(n, P, length) Σ ivar p on the grid."""
     fitted: torch.Tensor
-    """(n, NPOLY) y: their coefficients."""
+    """(n, P) y: their coefficients."""
+
+    def __getitem__(self, rows: slice) -> Nuisance:
+        """Those of some of the spectra."""
+        return Nuisance(self.weighted[rows], self.fitted[rows])
 
 
-def nuisance(sums: Sums) -> Nuisance:
-    """Orthonormal polynomials; 0 for a spectrum without data."""
-    start, length = sums.window.start, sums.window.length
-    position = torch.arange(start, start + length, dtype=torch.float64)
-    poly = legendre(position, sums.window).T  # (NPOLY, length)
-    weighted = sums.weight[:, None] * poly  # (n, NPOLY, length)
-    gram = weighted @ poly.T  # (n, NPOLY, NPOLY)
-    scale = gram.diagonal(dim1=1, dim2=2).amax(1).clamp(min=1e-300)
-    ridge = TINY * scale[:, None, None] * torch.eye(NPOLY, dtype=gram.dtype)
+def nuisance(pixels: Native) -> Nuisance:
+    """Orthonormal polynomials of native pixels; 0 for an arm or a spectrum without data."""
+    poly = pixels.polynomials.T  # (P, pixel)
+    weighted = pixels.ivar[:, None] * poly  # (n, P, pixel)
+    gram = weighted @ poly.T  # (n, P, P)
+    scale = gram.diagonal(dim1=1, dim2=2).amax(1).clamp(min=1e-200)
+    ridge = TINY * scale[:, None, None] * torch.eye(len(poly), dtype=gram.dtype)
     lower = torch.linalg.cholesky(gram + ridge)
-    weighted = torch.linalg.solve_triangular(lower, weighted, upper=False)
-    fitted = sums.weighted @ poly.T  # (n, NPOLY)
-    fitted = torch.linalg.solve_triangular(lower, fitted[..., None], upper=False)[..., 0]
-    return Nuisance(weighted, fitted)
+    seen = (weighted @ pixels.flux[..., None])[..., 0]  # (n, P)
+    return Nuisance(
+        torch.linalg.solve_triangular(lower, on_grid(pixels, weighted), upper=False),
+        torch.linalg.solve_triangular(lower, seen[..., None], upper=False)[..., 0],
+    )
 
 
 def scan(sums: Sums, extra: Nuisance, basis: Basis, sigma: float = 0.0) -> torch.Tensor:
-    """(n, S) penalised chi2 at every shift of the basis, from ``basis.shifts[0]`` up.
+    """(n, S) -2 ln evidence at every shift of the basis, from ``basis.shifts[0]`` up.
 
-    ``extra`` is ``nuisance(sums)``, the same for every basis; the basis is broadened by ``sigma``
-    grid pixels. A spectrum without data gives 0 everywhere.
+    That is chi2, plus what the prior on the mixture of vectors adds, plus the Occam factor.
+
+    ``extra`` is the ``nuisance`` of the same spectra, the same for every basis; the basis is
+    broadened by ``sigma`` grid pixels. A spectrum without data gives a constant.
     """
     table = tables(basis, sums.window, sigma)
-    per_row = (len(table.products) + (NPOLY + 1) * len(table.first)) * table.size
+    per_row = (len(table.products) + (extra.fitted.shape[1] + 1) * len(table.first)) * table.size
     block = max(1, BUDGET // per_row)
-    parts = [
-        _scan(sums[i : i + block], extra, i, table, basis)
-        for i in range(0, len(sums.square), block)
-    ]
+    blocks = [slice(i, i + block) for i in range(0, len(sums.square), block)]
+    parts = [_scan(sums[rows], extra[rows], table, basis) for rows in blocks]
     return torch.cat(parts) if parts else torch.zeros(0, table.count, dtype=torch.float64)
 
 
-def _scan(sums: Sums, extra: Nuisance, at: int, table: Tables, basis: Basis) -> torch.Tensor:
-    """One block of :func:`scan`, the spectra from number ``at`` on."""
-    rows = slice(at, at + len(sums.square))
-    poly, fitted = extra.weighted[rows], extra.fitted[rows]
-    signals = torch.cat([sums.weighted[:, None], poly], dim=1)  # (n, 1 + NPOLY, length)
-    cross = _correlate(signals[:, :, None], table.first, table)  # (n, 1 + NPOLY, K, S)
+def _scan(sums: Sums, extra: Nuisance, table: Tables, basis: Basis) -> torch.Tensor:
+    """One block of :func:`scan`."""
+    fitted = extra.fitted
+    signals = torch.cat([sums.weighted[:, None], extra.weighted], dim=1)  # (n, 1 + P, length)
+    cross = _correlate(signals[:, :, None], table.first, table)  # (n, 1 + P, K, S)
     packed = _correlate(sums.weight[:, None], table.products, table)  # (n, pairs, S)
     scale = amplitude(cross[:, 0, 0], packed[:, 0])  # (n, S)
 
-    overlap = cross[:, 1:]  # (n, NPOLY, K, S)
+    overlap = cross[:, 1:]  # (n, P, K, S)
     linear = cross[:, 0] - (overlap * fitted[:, :, None, None]).sum(1)  # (n, K, S)
-    for p in range(NPOLY):
+    for p in range(overlap.shape[1]):
         subtract_outer(packed, overlap[:, p], overlap[:, p])
     k, m = table.pairs
     precision = basis.precision[k, m] / PRIOR_WIDTH**2
     packed.addcdiv_(precision[:, None].expand_as(packed), scale[:, None])
     _lift(packed, k == m)
-    explained = quadratic(packed, linear)
-    return (sums.square - (fitted**2).sum(1))[:, None] - explained
+    explained, volume = quadratic(packed, linear)
+    chi2 = (sums.square - (fitted**2).sum(1))[:, None] - explained
+    return chi2 + occam(volume, scale, basis)
+
+
+def occam(volume: torch.Tensor, scale: torch.Tensor, basis: Basis) -> torch.Tensor:
+    """What the freedom of a basis costs in units of chi2: -2 ln of its Occam factor.
+
+    ``volume`` is ln det A', with the prior; ``scale`` the squared amplitude. Each direction costs
+    ln of its information relative to the prior's, and nothing where the data do not see it (MacKay
+    2003, Information Theory, eq. 28.10). The prior of the amplitude is flat in its logarithm.
+    """
+    size = len(basis.precision)
+    return volume + size * scale.log() + (size - 1) * math.log(PRIOR_WIDTH**2)
 
 
 def _correlate(signals: torch.Tensor, transforms: torch.Tensor, table: Tables) -> torch.Tensor:
@@ -177,19 +186,20 @@ def subtract_outer(packed: torch.Tensor, left: torch.Tensor, right: torch.Tensor
         at += size - j
 
 
-def quadratic(packed: torch.Tensor, linear: torch.Tensor) -> torch.Tensor:
-    """(n, S) bᵀ A⁻¹ b by elimination, vectorised over spectra and shifts.
+def quadratic(packed: torch.Tensor, linear: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """bᵀ A⁻¹ b and ln det A, (n, S) each, by elimination over all spectra and shifts at once.
 
     ``packed``: (n, K(K+1)/2, S) the upper triangle of A, row by row, positive definite; it is
     destroyed. ``linear``: (n, K, S) b; destroyed too. The loop runs over the K vectors only.
     """
     size, start = linear.shape[1], 0
-    out = torch.zeros_like(linear[:, 0])
+    explained, volume = torch.zeros_like(linear[:, 0]), torch.zeros_like(linear[:, 0])
     for k in range(size):
         row = packed[:, start : start + size - k]  # A_kk ... A_kK of what is left
         factor = row[:, 1:] / row[:, :1]
-        out += linear[:, k] ** 2 / row[:, 0]
+        explained += linear[:, k] ** 2 / row[:, 0]
+        volume += row[:, 0].log()
         linear[:, k + 1 :].addcmul_(factor, linear[:, k : k + 1], value=-1)
         start += size - k
         subtract_outer(packed[:, start:], factor, row[:, 1:])
-    return out
+    return explained, volume

@@ -87,7 +87,7 @@ def broadening(basis: Basis, resolution: float) -> float:
 def _scan(pixels: Native, bases: Sequence[Basis], resolution: float) -> Solutions:
     """The minima of all classes, not yet fitted."""
     sums = gather(pixels)
-    extra = scan.nuisance(sums)
+    extra = scan.nuisance(pixels)
     parts, labels = [], []
     for number, basis in enumerate(bases):
         values = scan.scan(sums, extra, basis, broadening(basis, resolution))
