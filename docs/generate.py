@@ -8,6 +8,7 @@ from typing import Any
 
 from zspec import catalog, flags, plugins
 from zspec.cli.surveys import describe
+from zspec.metrics import METRICS, say_threshold
 
 NOTE = "<!-- written by docs/generate.py; do not edit -->\n\n"
 
@@ -71,7 +72,20 @@ def _shown(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-PAGES = {"catalogue.md": catalogue, "surveys.md": surveys}
+def metrics() -> str:
+    """Every metric: its equation, what it needs, its threshold and which way is better."""
+    better = {"high": "higher", "low": "lower", "thr": "the threshold", "": ""}
+    rows = []
+    for m in METRICS:
+        thr, sentence = say_threshold(m.thr, m.thr_unit), m.sentence.replace("|", "\\|")
+        cells = (f"`{m.name}`", sentence, ", ".join(m.needs), thr, better.get(m.better, m.better))
+        rows.append(f"| {' | '.join(cells)} |")
+    head = "| metric | definition | needs | thr | better |\n|---|---|---|---|---|\n"
+    where = "d = (z_p - z_t) / (1 + z_t); `--thr` changes a threshold, which is always printed.\n\n"
+    return NOTE + "# Metrics\n\n" + where + head + "\n".join(rows) + "\n"
+
+
+PAGES = {"catalogue.md": catalogue, "metrics.md": metrics, "surveys.md": surveys}
 
 if __name__ == "__main__":
     for page, text in PAGES.items():

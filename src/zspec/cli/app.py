@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
+from zspec.cli.evaluate import evaluate
 from zspec.cli.info import info
 from zspec.cli.models import models
 from zspec.cli.predict import predict
+from zspec.cli.report import report
 from zspec.cli.surveys import surveys
 from zspec.cli.train import train
 
-COMMANDS = (predict, surveys, models, info, train)
+COMMANDS = (predict, evaluate, report, surveys, models, info, train)
 """In the order of the help."""
 
 

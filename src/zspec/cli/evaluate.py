@@ -1,0 +1,224 @@
+"""``zspec evaluate``: metrics of a catalogue, of several side by side, or of spectra."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zspec.cli.predict import parse_options, progress_bar, set_threads
+from zspec.errors import ConfigError
+
+if TYPE_CHECKING:
+    from zspec.evaluation.frame import Frame
+    from zspec.evaluation.groups import Grouping
+    from zspec.evaluation.sample import Choice, Columns, Sample
+
+Truth = Annotated[
+    Path | None,
+    typer.Option(help="File with the truth, of any common shape; else what the catalogue carries."),
+]
+Match = Annotated[
+    str | None,
+    typer.Option(
+        help="Columns to match on, as A,B=C; or row; else TARGETID, or PLATE, MJD, FIBERID."
+    ),
+]
+Z = Annotated[str | None, typer.Option("--z", help="Column of the redshift.")]
+Zerr = Annotated[str | None, typer.Option(help="Column of its 1 sigma.")]
+Ztrue = Annotated[str | None, typer.Option(help="Column of the true redshift.")]
+Class = Annotated[str | None, typer.Option("--class", help="Column of the class.")]
+ClassTrue = Annotated[str | None, typer.Option(help="Column of the true class.")]
+Snr = Annotated[str | None, typer.Option(help="Column of the signal-to-noise ratio.")]
+Mag = Annotated[str | None, typer.Option(help="Column of the magnitude.")]
+Object = Annotated[
+    str | None,
+    typer.Option("--object", help="Rows with equal values are one object of the bootstrap."),
+]
+Good = Annotated[bool, typer.Option("--good", help="Only rows with ZWARN 0.")]
+Coarse = Annotated[
+    Path | None, typer.Option(help='TOML whose table "coarse" lists the classes that are one.')
+]
+Robust = Annotated[
+    str | None,
+    typer.Option(help="Limit of sigma, or CLASS=LIMIT,...; above it a redshift is unstable."),
+]
+Interval = Annotated[
+    float, typer.Option(min=1, max=99.9, help="Per cent of the bootstrap intervals.")
+]
+Replicates = Annotated[int, typer.Option(min=50, help="Replicates of the bootstrap.")]
+Seed = Annotated[int, typer.Option(help="Seed of the bootstrap.")]
+Thr = Annotated[
+    list[str] | None,
+    typer.Option("--thr", help="METRIC=NUMBER or METRIC:CLASS=NUMBER; may be repeated."),
+]
+
+
+def evaluate(
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Catalogues, or spectra with --survey or --model; else the newest catalogue."
+        ),
+    ] = None,
+    truth: Truth = None,
+    metrics: Annotated[str, typer.Option(help="Names, as nmad,gf; else all.")] = "",
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="class, snr, z, mag, robust or any column; A,B crosses; may be repeated."
+        ),
+    ] = None,
+    bins: Annotated[
+        list[str] | None, typer.Option(help="Edges, as snr=0,5,20; may be repeated.")
+    ] = None,
+    thr: Thr = None,
+    match: Match = None,
+    z: Z = None,
+    zerr: Zerr = None,
+    ztrue: Ztrue = None,
+    class_: Class = None,
+    class_true: ClassTrue = None,
+    snr: Snr = None,
+    mag: Mag = None,
+    object_: Object = None,
+    good: Good = False,
+    coarse: Coarse = None,
+    robust: Robust = None,
+    interval: Interval = 68.0,
+    replicates: Replicates = 1000,
+    seed: Seed = 0,
+    survey: Annotated[str | None, typer.Option(help="Predict first: adapter of spectra.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Predict first: model or .safetensors; else likelihood.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--survey-option", "-S", help="key=value of the adapter.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="To predict on: auto, cpu, cuda or mps.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads to predict with.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Compare redshifts and classes with the truth; each figure with its interval and definition.
+
+    zspec evaluate --metrics nmad,gf
+    zspec evaluate zcat.fits --truth truth.fits --metrics nmad,gf --by class,snr
+    zspec evaluate a.fits b.fits --truth truth.fits
+    zspec evaluate spectra/*.fits --survey sdss --model likelihood
+    """
+    from zspec.cli.scores import show
+    from zspec.evaluation import groups
+    from zspec.evaluation.sample import Columns
+    from zspec.metrics import choose, parse_thresholds
+
+    names = [name.strip() for name in metrics.split(",") if name.strip()]
+    request = Request(
+        settings(choose(names), parse_thresholds(thr or []), interval, replicates, seed),
+        [[name.strip() for name in text.split(",")] for text in by or []],
+        groups.parse_bins(bins or []),
+    )
+    columns = Columns(z, zerr, ztrue, class_, class_true, snr, mag, object_)
+    chosen = choice(match, good, coarse, robust)
+    if survey is None and model is None:
+        frames = catalogues(inputs or [])
+    else:
+        set_threads(threads)
+        frames = [predicted(inputs or [], survey, model, option or [], device)]
+    show(document(frames, truth_frame(truth), columns, chosen, request), json)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of the samples."""
+
+    settings: Any
+    by: list[list[str]]
+    bins: dict[str, list[float]]
+
+    def groupings(self, sample: Sample) -> list[Grouping]:
+        """The groups of each ``--by``."""
+        from zspec.evaluation.groups import group
+
+        return [group(sample, names, self.bins) for names in self.by]
+
+
+def document(
+    frames: list[Frame],
+    truth: Frame | None,
+    columns: Columns,
+    choice: Choice,
+    request: Request,
+) -> dict[str, Any]:
+    """The result for one catalogue, or for several side by side."""
+    from zspec.evaluation import document as make
+    from zspec.evaluation.compare import align
+    from zspec.evaluation.sample import assemble
+
+    against = {"truth": truth.name if truth else None}
+    if len(frames) == 1:
+        sample = assemble(frames[0], truth, columns, choice)
+        groupings = request.groupings(sample)
+        return against | make.document(frames[0].name, sample, request.settings, groupings)
+    samples = align(frames, truth, columns, choice)
+    names = [frame.name for frame in frames]
+    groupings = request.groupings(samples[0])
+    return against | make.comparison(names, samples, request.settings, groupings)
+
+
+def settings(
+    metrics: list[Any], thresholds: dict[str, Any], interval: float, replicates: int, seed: int
+) -> Any:
+    """What is computed, and how intervals are found."""
+    from zspec.evaluation.measure import Bootstrap, Settings
+
+    return Settings(metrics, thresholds, Bootstrap(replicates, interval / 100, seed))
+
+
+def choice(match: str | None, good: bool, coarse: Path | None, robust: str | None) -> Choice:
+    """Which rows count, and as what."""
+    from zspec.evaluation.inputs import parse_robust, read_coarse
+    from zspec.evaluation.sample import Choice
+
+    return Choice(match, good, read_coarse(coarse) if coarse else {}, parse_robust(robust))
+
+
+def truth_frame(path: Path | None) -> Frame | None:
+    """The truth's table, if one is named."""
+    from zspec.evaluation.frame import open_frame
+
+    return open_frame(path) if path else None
+
+
+def catalogues(paths: list[Path], folder: Path = Path()) -> list[Frame]:
+    """The named catalogues, or the newest of a folder, which is said on stderr."""
+    from zspec.evaluation.frame import open_frame
+    from zspec.evaluation.inputs import newest
+
+    if not paths:
+        paths = [newest(folder)]
+        typer.echo(f"the newest catalogue here: {paths[0]}", err=True)
+    return [open_frame(path) for path in paths]
+
+
+def predicted(
+    inputs: list[Path], survey: str | None, model: str | None, option: list[str], device: str
+) -> Frame:
+    """Predict spectra as ``zspec predict`` does, and keep the catalogue in memory."""
+    from zspec import checkpoint, sources
+    from zspec import device as devices
+    from zspec import prediction as pipeline
+    from zspec.evaluation.frame import from_table
+
+    if not inputs:
+        raise ConfigError("--survey and --model predict first: name files of spectra")
+    files = sources.expand(inputs, survey)
+    named = [sources.Source(file, survey, parse_options(option)) for file in files]
+    name = model or "likelihood"
+    estimator = checkpoint.load_estimator(name, devices.resolve(device))
+    with progress_bar(len(files)) as advance:
+        made = pipeline.predict(named, estimator, progress=advance)
+    for _, error in made.failures:
+        typer.echo(f"could not be read: {error}", err=True)
+    return from_table(f"prediction of {name} for {len(files)} files", made.redshifts)

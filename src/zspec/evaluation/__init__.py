@@ -1,0 +1,1 @@
+"""Evaluation: a catalogue of any tool against a truth. Plain functions that do not print."""

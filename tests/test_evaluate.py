@@ -1,0 +1,519 @@
+"""``zspec evaluate``: any table against any truth, and what is said of it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from zspec import catalog, checkpoint, prediction, write_fits
+from zspec.cli.app import build
+from zspec.errors import ConfigError, InputError, ZspecError
+from zspec.evaluation.frame import from_table, open_frame
+from zspec.evaluation.groups import group
+from zspec.evaluation.inputs import newest, parse_robust
+from zspec.evaluation.matching import join, match
+from zspec.evaluation.measure import Settings, evaluate
+from zspec.evaluation.sample import Choice, Columns, assemble
+from zspec.metrics import choose
+from zspec.sources import Source
+from zspec.testing import shared
+
+HEADER = {"ZSPECVER": "0.1.0"}
+ROWS = {
+    "TARGETID": [1, 2, 3, 4, 5, 6],
+    "FILE": ["a"] * 6,
+    "ROW": [0, 1, 2, 3, 4, 5],
+    "SPECTYPE": ["GALAXY", "QSO", "STAR", "GALAXY", "QSO", "GALAXY"],
+    "Z": [0.1, 1.02, 0.0, 0.5, 2.0, 0.0],
+    "ZERR": [1e-4, 1e-2, 1e-5, -1.0, 1e-2, np.nan],
+    "ZCONF": [np.nan] * 6,
+    "PROB": [0.9, 0.8, 0.99, 0.6, 0.7, 0.5],
+    "ZWARN": [0, 0, 0, 4, 0, 512],
+    "SNR": [3.0, 8.0, 40.0, 0.5, 12.0, 0.0],
+    "Z_TRUE": [0.1001, 1.0, 0.00001, 0.2, np.nan, 0.3],
+    "CLASS_TRUE": ["GALAXY", "QSO", "STAR", "GALAXY", "", "GALAXY"],
+}
+
+
+def write(path, columns, header=HEADER, name="REDSHIFTS"):
+    arrays = {key: np.array(values) for key, values in columns.items()}
+    write_fits(path, [("", np.zeros(0), header), (name, arrays, {})], overwrite=True)
+    return path
+
+
+def some(rows=None, **changes):
+    columns = ROWS | changes
+    columns = {k: v for k, v in columns.items() if v is not None}
+    return columns if rows is None else {k: np.array(v)[rows] for k, v in columns.items()}
+
+
+@pytest.fixture
+def zspec():
+    def run(*words):
+        result = CliRunner().invoke(build(), ["evaluate", *map(str, words)])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return run
+
+
+def as_json(result):
+    return json.loads(result.stdout)
+
+
+# one catalogue
+
+
+def test_the_newest_catalogue_of_the_folder(zspec, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "z.fits", some())
+    write(tmp_path / "newer-but-not-ours.fits", some(), header={})
+    result = zspec("--metrics", "nmad,gf")
+    assert "the newest catalogue here: z.fits" in result.stderr
+    assert "what the catalogue carries" in result.stdout
+    assert "gf           fraction with bias < 0.0015 GALAXY, 0.015 QSO" in result.stdout
+
+
+def test_no_catalogue_in_the_folder(tmp_path):
+    with pytest.raises(InputError, match="no catalogue of zspec here"):
+        newest(tmp_path)
+
+
+def test_json_has_the_documented_shape(zspec, tmp_path):
+    path = write(tmp_path / "z.fits", some())
+    words = [
+        "--metrics",
+        "gf,nmad,acc",
+        "--by",
+        "class",
+        "--by",
+        "class,snr",
+        "--bins",
+        "snr=0,5,50",
+    ]
+    found = as_json(zspec(path, *words, "--json", "--seed", "7", "--interval", "95"))
+    assert set(found["metrics"]["gf"]) >= {"value", "lo", "hi", "n", "thr"}
+    assert found["metrics"]["gf"]["thr"] == {"GALAXY": 0.0015, "QSO": 0.015}
+    assert found["metrics"]["gf"]["n"] == 3
+    assert found["metrics"]["gf"]["value"] == pytest.approx(2 / 3)
+    assert found["bootstrap"] == {"replicates": 1000, "level": 0.95, "seed": 7}
+    assert found["columns"]["z_true"] == "Z_TRUE"
+    assert found["definitions"]["nmad"].startswith("1.48 median")
+    crossed = found["by"][1]
+    assert crossed["by"] == ["class", "snr"]
+    labels = [(g["label"]["class"], g["label"]["snr"], g["n"]) for g in crossed["groups"]]
+    assert labels[0] == ("GALAXY", "0 to 5", 2)
+    assert labels[1] == ("GALAXY", "5 to 50", 0)  # an empty bin is there, and empty
+    assert crossed["groups"][1]["metrics"]["nmad"]["value"] is None
+    assert crossed["groups"][0]["edges"] == {"snr": [0.0, 5.0]}
+
+
+def test_same_seed_same_intervals(zspec, tmp_path):
+    path = write(tmp_path / "z.fits", some())
+    one, two = (zspec(path, "--json").stdout for _ in range(2))
+    assert one == two
+
+
+def test_rows_that_cannot_be_judged_are_counted(zspec, tmp_path):
+    path = write(tmp_path / "z.fits", some())
+    text = zspec(path).stdout
+    assert "1 rows left out: no data (ZWARN NODATA)" in text
+    assert "1 rows left out: no true redshift or class" in text
+    assert "4 evaluated, of 4 objects" in text
+    found = as_json(zspec(path, "--json"))["metrics"]
+    assert found["pull"]["n"] == 3
+    assert found["pull"]["note"] == "1 rows without sigma"
+    assert found["ece_z"]["value"] is None
+    assert found["ece_z"]["note"] == "4 rows without zconf"
+    assert found["eff"]["note"].startswith("no Cramér-Rao bound")
+    assert found["cov68"]["note"].endswith("p(z) is a Gaussian of Z and ZERR")
+    assert found["gf"]["note"] == "without STAR (1): no threshold"
+    assert found["confusion"]["matrix"]["classes"] == ["GALAXY", "QSO", "STAR"]
+    assert found["confusion"]["matrix"]["counts"] == [[2, 0, 0], [0, 1, 0], [0, 0, 1]]
+
+
+def test_only_good_rows(zspec, tmp_path):
+    path = write(tmp_path / "z.fits", some())
+    assert "1 rows left out: ZWARN is not 0 (--good)" in zspec(path, "--good").stdout
+    bare = write(tmp_path / "y.fits", some(ZWARN=None))
+    with pytest.raises(ConfigError, match="--good needs a column ZWARN"):
+        zspec(bare, "--good")
+
+
+def test_thresholds_are_said(zspec, tmp_path):
+    path = write(tmp_path / "z.fits", some())
+    text = zspec(path, "--metrics", "gf,eta", "--thr", "gf=0.05", "--thr", "eta=0.1").stdout
+    assert "gf           fraction with bias < 0.05" in text
+    assert "eta          fraction with |d| > 0.1" in text
+    assert as_json(zspec(path, "--thr", "gf=0.05", "--json"))["metrics"]["gf"]["n"] == 4
+
+
+def test_a_fraction_of_none_has_an_upper_limit():
+    table = from_table("t", Table({"Z": np.zeros(50), "Z_TRUE": np.zeros(50)}))
+    sample = assemble(table, None, Columns(), Choice())
+    eta = evaluate(sample, Settings(choose(["eta"])))["eta"]
+    assert (eta.value, eta.lo) == (0, 0)
+    assert eta.hi == pytest.approx(1 - 0.32 ** (1 / 50))
+
+
+def test_empty_tables_say_so():
+    table = from_table("t", Table({"Z": np.zeros(0), "Z_TRUE": np.zeros(0)}))
+    results = evaluate(assemble(table, None, Columns(), Choice()), Settings(choose([])))
+    assert all(r.value is None and r.note for r in results.values())
+
+
+def test_eff_only_where_few_are_catastrophic():
+    rng = np.random.default_rng(0)
+    true = rng.uniform(0, 1, 500)
+    table = Table({"Z_TRUE": true, "Z": rng.normal(true, 1e-3), "ZCRB": np.full(500, 1e-3)})
+    good = assemble(from_table("t", table), None, Columns(), Choice())
+    assert evaluate(good, Settings(choose(["eff"])))["eff"].value == pytest.approx(1, abs=0.3)
+    table["Z"][:20] = 3
+    bad = assemble(from_table("t", table), None, Columns(), Choice())
+    result = evaluate(bad, Settings(choose(["eff"])))["eff"]
+    assert result.value is None
+    assert "4.0% have |d| > 0.01" in result.note
+
+
+def test_repeated_ids_are_said_and_can_be_drawn_together(zspec, tmp_path):
+    path = write(tmp_path / "z.fits", some(TARGETID=[1, 1, 3, 3, 5, 6]))
+    assert "2 rows repeat the id of another" in zspec(path).stdout
+    together = zspec(path, "--object", "TARGETID").stdout
+    assert "repeat the id" not in together
+    assert "4 evaluated, of 2 objects" in together
+
+
+# groups
+
+
+def test_groups_by_any_column(zspec, tmp_path):
+    path = write(tmp_path / "z.fits", some(VDISP=[100.0, 200.0, 300.0, 400.0, 1.0, 1.0]))
+    found = as_json(zspec(path, "--by", "VDISP", "--by", "z", "--json", "--metrics", "mae"))
+    numbers = [g["n"] for g in found["by"][0]["groups"]]
+    assert sum(numbers) == 4
+    assert [g["label"]["z"] for g in found["by"][1]["groups"]][:2] == ["< 0", "0 to 0.2"]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    values=st.lists(st.floats(-10, 10) | st.just(float("nan")), min_size=1, max_size=20),
+    edges=st.lists(st.integers(-9, 9), min_size=2, max_size=6, unique=True).map(sorted),
+)
+def test_bins_hold_what_lies_in_them(values, edges):
+    table = from_table("t", Table({"Z": np.zeros(len(values)), "X": values}))
+    sample = assemble(table, table, Columns(), Choice(on="row"))
+    found = group(sample, ["X"], {"X": edges})
+    for piece, (low, high) in zip(found.groups, itertools.pairwise(edges), strict=True):
+        assert piece.rows.tolist() == [i for i, v in enumerate(values) if low <= v < high]
+    outside = sum(not edges[0] <= v < edges[-1] for v in values)
+    expected = (f"X: {outside} rows are in no group (outside of all bins or unknown)",)
+    assert found.notes == (expected if outside else ())
+
+
+def test_coarse_classes(zspec, tmp_path):
+    path = write(tmp_path / "z.fits", some(SPECTYPE=["QSO", "QSO", "STAR", "GALAXY", "QSO", "QSO"]))
+    coarse = tmp_path / "coarse.toml"
+    coarse.write_text('[coarse]\nEXTRAGALACTIC = ["GALAXY", "QSO"]\n')
+    words = [path, "--metrics", "acc,confusion", "--json"]
+    assert as_json(zspec(*words))["metrics"]["acc"]["value"] == 0.75
+    found = as_json(zspec(*words, "--coarse", coarse))["metrics"]
+    assert found["acc"]["value"] == 1
+    assert found["confusion"]["matrix"]["classes"] == ["EXTRAGALACTIC", "STAR"]
+
+
+def test_robust_and_unstable(zspec, tmp_path):
+    path = write(tmp_path / "z.fits", some())
+    words = ["--by", "robust", "--metrics", "mae", "--json"]
+    found = as_json(zspec(path, "--robust", "GALAXY=1e-3,QSO=1e-3", *words))["by"][0]
+    assert [(g["label"]["robust"], g["n"]) for g in found["groups"]] == [
+        ("unstable", 1),
+        ("robust", 2),
+    ]
+    assert found["notes"] == ["robust: 1 rows are in no group (unknown)"]  # no limit for stars
+    flagged = write(tmp_path / "y.fits", some(ZWARN=[0, 1 << 27, 0, 0, 0, 0]))
+    assert [g["n"] for g in as_json(zspec(flagged, *words))["by"][0]["groups"]] == [1, 4]
+    with pytest.raises(ConfigError, match="--by robust: give a limit with --robust"):
+        zspec(path, "--by", "robust")
+    assert parse_robust("0.01") == 0.01
+
+
+# the truth
+
+
+def test_truth_by_id(zspec, tmp_path):
+    path = write(tmp_path / "z.fits", some(Z_TRUE=None, CLASS_TRUE=None))
+    truth = {"TARGETID": [3, 1, 9, 2, 2], "Z": [0.0, 0.1, 5.0, 1.0, 1.1]}
+    truth["SPECTYPE"] = ["STAR", "GALAXY", "QSO", "QSO", "QSO"]
+    other = write(tmp_path / "truth.fits", truth | {"ZERR": np.zeros(5)}, header={})
+    text = zspec(path, "--truth", other, "--metrics", "gf").stdout
+    assert "3 of 6 rows matched on TARGETID; 3 are not in the truth; 2 rows of the truth" in text
+    assert "1 rows match several of the truth: the first counts" in text
+    assert "z_true Z" in text
+
+
+def test_truth_of_sdss_by_fibre(tmp_path):
+    fibre = {"PLATE": [266, 266, 267], "MJD": [51602, 51602, 51608], "FIBERID": [1, 2, 1]}
+    catalogue = write(tmp_path / "z.fits", {**fibre, "Z": [0.1, 0.2, 0.3]})
+    spall = {
+        "PLATE": [267, 266, 266],
+        "MJD": [51608, 51602, 51602],
+        "FIBERID": [1, 2, 1],
+        "Z": [3.0, 2.0, 1.0],
+        "Z_ERR": [0.1] * 3,
+        "CLASS": ["QSO"] * 3,
+        "ZWARNING": [0] * 3,
+    }
+    truth = open_frame(write(tmp_path / "spAll.fits", spall, {}, name=""))
+    sample = assemble(open_frame(catalogue), truth, Columns(), Choice())
+    assert sample.columns["z_true"].tolist() == [1, 2, 3]
+    assert "label_true" in sample.columns
+
+
+def test_matching_by_row_and_by_named_columns(tmp_path):
+    table = from_table("a", Table({"NAME": ["x", "y"], "Z": [0.1, 0.2]}))
+    truth = from_table("b", Table({"obj": ["y", "x"], "Z": [2.0, 1.0]}))
+    assert match(table, truth, "row").truth_rows.tolist() == [0, 1]
+    assert match(table, truth, "NAME=obj").truth_rows.tolist() == [1, 0]
+    with pytest.raises(ConfigError, match="neither TARGETID nor PLATE"):
+        match(table, truth)
+    with pytest.raises(InputError, match="name columns with --match"):
+        match(table, truth, "NAME=Z")
+    with pytest.raises(InputError, match="a has 2 rows, c has 1"):
+        match(table, from_table("c", Table({"Z": [1.0]})), "row")
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    mine=st.lists(st.tuples(st.integers(-2, 2), st.sampled_from("ab")), min_size=1, max_size=12),
+    theirs=st.lists(st.tuples(st.integers(-2, 2), st.sampled_from("ab")), min_size=1, max_size=12),
+)
+def test_join_is_the_obvious_loop(mine, theirs):
+    arrays = [[np.array(column) for column in zip(*keys, strict=True)] for keys in (mine, theirs)]
+    found, repeated = join(*arrays)
+    assert found.tolist() == [theirs.index(k) if k in theirs else -1 for k in mine]
+    assert repeated.tolist() == [theirs.count(k) > 1 for k in mine]
+
+
+def test_ids_keep_their_digits_and_missing_ones_match_nothing(tmp_path):
+    big = 39633345008634465
+    path = tmp_path / "t.csv"
+    path.write_text(f"TARGETID,Z\n{big},1\n{big + 1},2\n,3\n")
+    ids = open_frame(path)["TARGETID"]
+    mine = np.array([big + 1, big, np.iinfo(np.int64).min])
+    assert join([mine], [ids])[0].tolist() == [1, 0, -1]
+    assert join([mine.astype(np.uint64)], [ids])[0].tolist()[:2] == [1, 0]
+    assert join([mine.astype("U")], [ids])[0].tolist()[:2] == [1, 0]
+    assert join([np.array([3.0, np.nan])], [np.array([1, 3])])[0].tolist() == [1, -1]
+    assert join([np.array(["", "a"])], [np.array(["a", ""])])[0].tolist() == [-1, 0]
+    with pytest.raises(InputError, match="loses their digits"):
+        join([mine], [ids.astype(float)])
+
+
+def test_names_exactly_first_then_without_case():
+    frame = from_table("t", Table({"CLASS": ["A"], "class": ["b"], "Snr": [1.0], "sNR": [2.0]}))
+    assert frame["class"].tolist() == ["b"]
+    assert frame["CLASS"].tolist() == ["A"]
+    with pytest.raises(InputError, match="there are Snr and sNR"):
+        frame["SNR"]
+    with pytest.raises(ConfigError, match="unknown column 'clas'; did you mean 'class'"):
+        frame["clas"]
+
+
+def test_columns_of_one_value_a_row_are_flat():
+    table = from_table("t", Table({"label": np.ones((3, 1)), "mags": np.ones((3, 5))}))
+    assert table["label"].shape == (3,)
+    with pytest.raises(InputError, match="column mags holds 5 values a row"):
+        table["mags"]
+
+
+def test_csv_with_missing_values(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("TARGETID,Z,Z_TRUE,SPECTYPE,CLASS_TRUE\n1,0.1,0.1,QSO,QSO\n2,0.2,,QSO,\n")
+    sample = assemble(open_frame(path), None, Columns(), Choice())
+    assert len(sample) == 1
+    assert sample.names == ("QSO",)
+    with pytest.raises(InputError, match="no such file"):
+        open_frame(tmp_path / "no.csv")
+
+
+def test_parquet(tmp_path):
+    path = tmp_path / "t.parquet"
+    path.write_bytes(b"no parquet")
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        with pytest.raises(ConfigError, match="pip install pyarrow"):
+            open_frame(path)
+        return
+    with pytest.raises(InputError, match="cannot be read as Parquet"):
+        open_frame(path)
+    columns = {"Z": [0.1, 0.2], "Z_TRUE": [0.1, 0.3], "SPECTYPE": ["QSO", "GALAXY"]}
+    parquet.write_table(pyarrow.table(columns), path)
+    sample = assemble(open_frame(path), None, Columns(), Choice())
+    assert sample.names == ("GALAXY", "QSO")
+    assert sample.columns["z_true"].tolist() == [0.1, 0.3]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--metrics", "nmda"], "did you mean 'nmad'"),
+        (["--z", "NOPE"], "unknown column 'NOPE'"),
+        (["--by", "SNRR"], "did you mean 'SNR'"),
+        (["--by", "mag"], "no magnitude; name its column with --mag"),
+        (["--bins", "snr=3"], "two or more edges that increase"),
+        (["--bins", "snr=a,b"], "expected COLUMN=EDGE,EDGE"),
+        (["--robust", "GALAXY=x"], "expected a number or CLASS=NUMBER"),
+        (["--coarse", "no.toml"], "cannot be read as TOML"),
+        (["--zerr", "SPECTYPE"], "holds text, not numbers"),
+        (["--truth", "no.fits"], "no such file"),
+    ],
+)
+def test_mistakes_are_one_line(zspec, tmp_path, words, message):
+    path = write(tmp_path / "z.fits", some())
+    with pytest.raises(ZspecError) as caught:
+        zspec(path, *words)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_truth_says_what_is_missing(zspec, toy_file, tmp_path):
+    path = write(tmp_path / "z.fits", some(Z_TRUE=None, CLASS_TRUE=None))
+    with pytest.raises(ConfigError, match=r"carries no truth .* --truth, or columns with --ztrue"):
+        zspec(path)
+    spectra = toy_file("s.fits", [1, 2])
+    with pytest.raises(ConfigError, match="Predict them first, with --survey or --model"):
+        zspec(spectra)
+
+
+# several catalogues
+
+
+@pytest.fixture
+def two(tmp_path):
+    """The same objects by two tools; the second is worse, and lacks one object."""
+    rng = np.random.default_rng(3)
+    n = 400
+    true = rng.uniform(0, 1, n)
+    common = {"TARGETID": np.arange(n), "SPECTYPE": np.full(n, "GALAXY")}
+    first = common | {"Z": rng.normal(true, 1e-4), "ZERR": np.full(n, 1e-4)}
+    second = common | {"Z": rng.normal(true, 2e-3), "ZERR": np.full(n, 2e-3)}
+    second["Z"][:3] = 2.0
+    second["SPECTYPE"] = np.where(np.arange(n) == 2, "QSO", "GALAXY")
+    truth = common | {"Z": true}
+    order = rng.permutation(n)[:-1]
+    return (
+        write(tmp_path / "a.fits", first),
+        write(tmp_path / "b.fits", {k: v[order] for k, v in second.items()}),
+        write(tmp_path / "t.fits", truth | {"ZERR": np.zeros(n)}, header={}),
+        set(order.tolist()),
+    )
+
+
+def test_two_tools_on_the_same_objects(zspec, two):
+    first, second, truth, there = two
+    words = [first, second, "--truth", truth, "--metrics", "gf,nmad,acc,eff"]
+    found = as_json(zspec(*words, "--json"))
+    assert found["rows"] == 399
+    assert [m["gf"]["n"] for m in found["metrics"]] == [399, 399]
+    gap = found["differences"][0]["gf"]
+    a, b = (m["gf"]["value"] for m in found["metrics"])
+    assert gap["value"] == pytest.approx(b - a)
+    assert gap["hi"] < 0
+    assert {row["id"] for row in found["disagreements"]} >= {0, 1, 2} & there
+    assert len(found["disagreements"]) > 3
+    assert found["disagreements"][0]["apart_km_s"] == max(
+        row["apart_km_s"] for row in found["disagreements"]
+    )
+    text = zspec(*words, "--by", "z", "--bins", "z=0,0.5,1").stdout
+    assert "B - A *" in text
+    assert "not computed: eff of A: no Cramér-Rao bound" in text
+    assert "z 0 to 0.5: " in text
+
+
+def test_a_catalogue_against_itself_differs_by_nothing(zspec, tmp_path):
+    path = write(tmp_path / "z.fits", some())
+    again = write(tmp_path / "y.fits", some(rows=[5, 3, 1, 0, 2, 4]))
+    found = as_json(zspec(path, again, "--json"))
+    for name, gap in found["differences"][0].items():
+        values = [m[name]["value"] for m in found["metrics"]]
+        assert values[0] == values[1], name
+        if gap["value"] is not None:
+            assert gap["value"] == 0, name
+            assert gap["lo"] == gap["hi"] == 0, name
+    assert found["disagreements"] == []
+
+
+def test_the_truth_that_the_first_carries_is_not_its_prediction(zspec, tmp_path):
+    first = write(tmp_path / "a.fits", some(CLASS_TRUE=None))
+    second = write(tmp_path / "b.fits", some(Z_TRUE=None, CLASS_TRUE=None))
+    found = as_json(zspec(first, second, "--metrics", "acc,mae", "--json"))
+    assert [m["acc"]["value"] for m in found["metrics"]] == [None, None]
+    assert found["metrics"][0]["mae"]["value"] == found["metrics"][1]["mae"]["value"]
+
+
+def test_no_common_object(zspec, tmp_path):
+    first = write(tmp_path / "a.fits", some(rows=[0]))
+    second = write(tmp_path / "b.fits", some(rows=[1]))
+    with pytest.raises(InputError, match=r"no row of .*b\.fits is in .*a\.fits by TARGETID"):
+        zspec(first, second)
+
+
+# spectra
+
+
+def test_spectra_are_predicted_first(zspec, toy_file, estimator, monkeypatch, tmp_path):
+    monkeypatch.setattr(checkpoint, "load_estimator", lambda model, device: estimator)
+    path = toy_file("s.fits", [1, 2, 3, 0], labelled=True)
+    words = ["--metrics", "mae,gf,acc", "--json"]
+    found = as_json(zspec(path, "--survey", "toy", *words))
+    made = prediction.predict([Source(path, "toy")], estimator)
+    made.header["ZSPECVER"] = "0"
+    catalog.write(made, tmp_path / "z.fits")
+    by_file = as_json(zspec(tmp_path / "z.fits", *words))
+    assert found["metrics"] == by_file["metrics"]
+    assert found["metrics"]["mae"]["value"] == pytest.approx(0, abs=1e-7)
+    with pytest.raises(ConfigError, match="name files of spectra"):
+        zspec("--survey", "toy")
+
+
+# what others released: figures of field.md
+
+PUBLISHED = {
+    "GALAXY_STARBURST": ("0.0008", "0.0006", "0.942", "3.2e-04", "0.4", "0.998"),
+    "GALAXY_nan": ("0.0098", "0.0062", "0.625", "1.4e-03", "5.2", "0.989"),
+    "QSO_BROADLINE": ("0.0194", "0.0073", "0.926", "3.0e-03", "5.9", "0.995"),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_figures_of_gasnet2(zspec, name):
+    path = shared(f"published/gasnet2-{name}.fits")
+    found = as_json(zspec(path, "--metrics", "mae,dz,gf,nmad,eta,t", "--json"))["metrics"]
+    value = {key: result["value"] for key, result in found.items()}
+    got = (
+        f"{value['mae']:.4f}",
+        f"{value['dz']:.4f}",
+        f"{value['gf']:.3f}",
+        f"{value['nmad']:.1e}",
+        f"{100 * value['eta']:.1f}",
+        f"{value['t']:.3f}",
+    )
+    assert got == PUBLISHED[name]
+
+
+def test_published_figures_of_gasnet3(zspec):
+    path = shared("published/gasnet3-encoder-QSO.fits")
+    found = as_json(zspec(path, "--z", "Best_fit_z", "--ztrue", "Z", "--json"))["metrics"]
+    assert 4.6e-4 <= found["nmad"]["value"] <= 4.8e-4
+    assert f"{100 * found['cat']['value']:.1f}" == "4.6"
+    assert as_json(zspec(path, "--json"))["metrics"]["nmad"] == found["nmad"]  # known shape
