@@ -35,8 +35,8 @@ def draw_fit(axes: plt.Axes, spectra: Spectra, model: tuple[np.ndarray, ...], ti
 
 def draw_scan(axes: plt.Axes, spectra: Spectra, fitter: Likelihood) -> None:
     """chi2 minus its least, of galaxies and quasars, at every redshift."""
-    sums = pixels.gather(pixels.native(spectra.arms))
-    extra = scan.nuisance(sums)
+    native = pixels.native(spectra.arms)
+    sums, extra = pixels.gather(native), scan.nuisance(native)
     curves = {}
     for basis in fitter.bases:
         if basis.spectype != "STAR":
