@@ -40,6 +40,7 @@ def test_a_row_without_data_is_flagged(toy_file, estimator):
     assert np.isnan(rows["ZERR"][0])
     assert np.isnan(rows["PROB"][0])
     assert rows["ARMS"].tolist() == ["", "T"]
+    assert rows["SPECTYPE"].tolist() == ["", "GALAXY"]
     assert rows["NPIXELS"].tolist() == [0, 500]
     assert rows["SNR"].tolist() == [0, 5]
 

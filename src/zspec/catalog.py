@@ -44,7 +44,7 @@ KEY = (
 
 REDSHIFTS = (
     *KEY,
-    Column("SPECTYPE", "U6", "", "src.class", "GALAXY, QSO or STAR."),
+    Column("SPECTYPE", "U6", "", "src.class", "GALAXY, QSO or STAR; empty without data."),
     Column("SUBTYPE", "U20", "", "src.class", "Finer type, where the model has one."),
     Column("CLASS", "U24", "", "src.class", "The model's own label."),
     Column("PROB", "f4", "", "stat.probability", "Probability of CLASS."),

@@ -59,7 +59,7 @@ def _redshifts(
     nan = np.full(n, np.nan)
     values: dict[str, NDArray[Any]] = {
         **key,
-        **_labels(prediction, best),
+        **{name: np.where(empty, "", text) for name, text in _labels(prediction, best).items()},
         "PROB": prediction.prob[row, best],
         "Z": z,
         "ZERR": np.where(empty, np.nan, prediction.sigma[row, best]),

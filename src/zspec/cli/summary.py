@@ -22,7 +22,7 @@ def summarise(made: Catalog, path: str, seconds: float | None = None) -> dict[st
         "catalogue": path,
         "spectra": len(rows),
         "zwarn_0": int((zwarn == 0).sum()),
-        "classes": [_class(rows, name) for name in sorted(set(rows["SPECTYPE"].tolist()))],
+        "classes": [_class(rows, name) for name in sorted(set(rows["SPECTYPE"].tolist()) - {""})],
         "flags": _flags(zwarn),
         "calibrated": bool(calibrated[0] if isinstance(calibrated, tuple) else calibrated),
         "seconds": None if seconds is None else round(seconds, 2),
@@ -32,7 +32,7 @@ def summarise(made: Catalog, path: str, seconds: float | None = None) -> dict[st
 
 def _class(rows: Any, name: str) -> dict[str, Any]:
     """Counts and the redshift range of one SPECTYPE."""
-    mine = rows[(rows["SPECTYPE"] == name) & (rows["ZWARN"] & int(flags.ZWarn.NODATA) == 0)]
+    mine = rows[rows["SPECTYPE"] == name]
     good = mine[mine["ZWARN"] == 0]
     z = np.asarray(good["Z"], float)
     low, mid, high = np.percentile(z, [0, 50, 100]).tolist() if len(z) else (None, None, None)
