@@ -63,3 +63,14 @@ def test_a_broken_batch_is_refused(field, value):
     }
     with pytest.raises(ValueError, match=r"flux|error|scale"):
         SpectrumBatch(**values)
+
+
+def test_what_float32_cannot_hold_is_not_good():
+    ivar = np.ones((1, 2200))
+    ivar[0, 5] = 1e-44
+    flux = np.full((1, 2200), 1e-30)
+    arm = Arm("B", np.arange(3900.0, 6100.0), flux, ivar)
+    given = Spectra((arm,), np.arange(1), np.arange(1, dtype=np.int32))
+    batch = SpectrumBatch.from_spectra(given, GRID)
+    assert np.isfinite(batch.error).all()
+    assert np.isfinite(batch.flux).all()

@@ -40,6 +40,9 @@ def test_versions(tmp_path, monkeypatch):
     save_file({"a": torch.zeros(1)}, path, metadata={"zspec": json.dumps(newer)})
     with pytest.raises(ConfigError, match=r"zspec 9\.9 or newer is needed"):
         checkpoint.metadata(path)
+    save_file({"a": torch.zeros(1)}, path, metadata={"zspec": json.dumps({"format": 0})})
+    with pytest.raises(ConfigError, match="format 0 is unknown"):
+        checkpoint.metadata(path)
     monkeypatch.setitem(checkpoint.UPGRADES, 0, lambda meta: meta | {"upgraded": True})
     save_file({"a": torch.zeros(1)}, path, metadata={"zspec": json.dumps({"format": 0})})
     assert checkpoint.metadata(path)["upgraded"]

@@ -89,7 +89,14 @@ def test_a_truncated_file_is_one_line(path, size):
 
 def test_what_is_no_file(tmp_path):
     (tmp_path / "text.fits").write_text("no FITS at all\n" * 500)
-    for name, words in [("gone.fits", "no such file"), ("", "is a folder"), ("text.fits", "no FI")]:
+    (tmp_path / "b[1].fits").write_text("x")
+    brackets = ("b[1].fits", r"cfitsio takes \[ and \]")
+    for name, words in [
+        brackets,
+        ("gone.fits", "no such file"),
+        ("", "is a folder"),
+        ("text.fits", "no FI"),
+    ]:
         with pytest.raises(InputError, match=words), open_fits(tmp_path / name):
             pass
 

@@ -120,7 +120,19 @@ def test_a_grid_is_stored_and_found_again(grid):
     assert np.all(np.diff(WaveGrid.from_dict(grid.to_dict()).edges[0][:50]) > 0)
 
 
-@pytest.mark.parametrize("stored", [{}, {"kind": "cubic"}, {"kind": "log", "start": "x"}])
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {},
+        {"kind": "cubic"},
+        {"kind": "log", "start": "x"},
+        {"kind": "linear", "start": 4000, "step": -1, "size": 5},
+        {"kind": "linear", "start": float("nan"), "step": 1, "size": 5},
+        {"kind": "log", "start": 36000, "step": 1e-4, "size": 0},
+        {"kind": "native", "segments": [[3.0, 2.0]]},
+        {"kind": "native", "segments": []},
+    ],
+)
 def test_what_is_no_grid_is_refused(stored):
     with pytest.raises(ConfigError, match="no wavelength grid"):
         WaveGrid.from_dict(stored)

@@ -32,7 +32,8 @@ def install(monkeypatch):
 
 
 def offering(*names):
-    kinds = [type(name, (Survey,), {"name": name}) for name in names]
+    story = dict.fromkeys(("title", "url", "reference", "arms", "grid"), "declared")
+    kinds = [type(name, (Survey,), {"name": name, **story}) for name in names]
     return hookimpl(lambda: kinds, specname="zspec_surveys")
 
 
@@ -108,3 +109,44 @@ def test_an_unknown_name_gets_the_nearest(install):
 def test_the_same_distribution_twice_on_the_path_is_one(install):
     point = install("a", f=offering("x"))
     assert list(Plugins([point, point]).surveys().found) == ["x"]
+
+
+def test_a_survey_without_declarations_is_a_failure(install):
+    half = hookimpl(
+        lambda: [type("half", (Survey,), {"name": "half", "title": "x"})], specname="zspec_surveys"
+    )
+    plugins = Plugins([install("a", f=half)])
+    assert not plugins.surveys().found
+    assert "'half' does not declare url, reference, arms, grid" in plugins.failures[0].cause
+
+
+def test_a_command_plugin_cannot_replace_a_command(install):
+    import typer
+
+    def ours():
+        """Ours."""
+
+    def predict():
+        """Theirs."""
+
+    def zspec_commands(app):
+        app.command("fresh")(ours)
+        app.command()(predict)
+
+    app = typer.Typer()
+    app.command("predict")(ours)
+    plugins = Plugins([install("bad", zspec_commands=hookimpl(zspec_commands))])
+    plugins.add_commands(app)
+    assert [c.name for c in app.registered_commands] == ["predict"]
+    assert "command predict is there already" in plugins.failures[0].cause
+
+
+def test_a_command_plugin_adds_commands(install):
+    import typer
+
+    app = typer.Typer()
+    plugins = Plugins(
+        [install("good", zspec_commands=hookimpl(lambda app: app.command("x")(print)))]
+    )
+    plugins.add_commands(app)
+    assert [c.name for c in app.registered_commands] == ["x"]

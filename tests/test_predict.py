@@ -277,3 +277,88 @@ def test_air_becomes_vacuum(toy_file, toy, monkeypatch, survey_says, arm_says):
     arm = next(read(Source(path, "toy"))[1]).arms[0]
     assert np.array_equal(arm.wave, air_to_vacuum(as_told.wave))
     assert arm.medium == "vacuum"
+
+
+def test_a_folder_does_not_give_our_own_catalogues(toy_file, tmp_path):
+    path = toy_file("toy-a.fits", [1])
+    toy_file("toy-a.zspec.fits", [1])
+    toy_file("toy-b.partial.fits", [1])
+    assert expand([tmp_path], "toy") == [path]
+
+
+def test_a_file_named_twice_is_read_once(toy_file, tmp_path, caplog):
+    path = toy_file("toy-a.fits", [1])
+    assert expand([path, tmp_path, tmp_path / "." / "toy-a.fits"], "toy") == [path]
+    assert "2 inputs are named twice" in caplog.text
+
+
+def test_an_option_of_another_survey_costs_that_file_only(toy_file, estimator, tmp_path):
+    import zspec
+
+    other = tmp_path / "csst.fits"
+    csst = zspec.plugins.survey("csst")
+    csst.write(other, csst.demo(1, seed=0))
+    inputs = [Source(path, None, {"gain": "1"}) for path in (toy_file("a.fits", [4]), other)]
+    made = prediction.predict(inputs, estimator)
+    assert made.redshifts["TARGETID"].tolist() == [4]
+    assert "unknown option of survey csst 'gain'" in made.failures[0][1]
+
+
+def test_a_sniff_that_raises_does_not_recognise(toy_file, estimator, toy, monkeypatch, caplog):
+    from zspec import plugins
+
+    class Broken(type(toy)):
+        name = "broken"
+
+        def sniff(self, hdus):
+            raise KeyError("EXTNAME")
+
+    monkeypatch.setitem(plugins.surveys().found, "broken", (Broken, "broken-dist 1"))
+    assert len(run(estimator, toy_file("x.fits", [4]), survey=None).redshifts) == 1
+    assert "sniff of survey broken failed: KeyError('EXTNAME')" in caplog.text
+
+
+def test_text_that_fits_cannot_hold_is_escaped(toy_file, estimator, tmp_path):
+    made = run(estimator, toy_file("sp\u00e9c.fits", [1]))
+    made.header |= {"ZSPECVER": "0", "COMMAND": "zspec predict sp\u00e9c\n\x1b.fits"}
+    catalog.write(made, tmp_path / "z.fits")
+    back = catalog.read(tmp_path / "z.fits")
+    assert back.header["COMMAND"] == "zspec predict sp\\xe9c\\x0a\\x1b.fits"
+    assert back.redshifts["FILE"][0].endswith("sp\\xe9c.fits")
+
+
+def test_a_column_that_is_text_here_and_a_number_there_is_text(
+    toy_file, estimator, toy, monkeypatch
+):
+    read = type(toy).read
+    kinds = iter([np.array([7]), np.array(["x9"])])
+
+    def with_tile(self, path, rows=None, options=None):
+        for spectra in read(self, path, rows, options):
+            spectra.table["TILEID"] = next(kinds)
+            yield spectra
+
+    monkeypatch.setattr(type(toy), "read", with_tile)
+    made = run(estimator, toy_file("a.fits", [1]), toy_file("b.fits", [2]))
+    assert made.redshifts["TILEID"].tolist() == ["7", "x9"]
+
+
+def test_the_same_names_elsewhere_are_other_inputs(tmp_path, monkeypatch):
+    (tmp_path / "n1").mkdir()
+    (tmp_path / "n2").mkdir()
+    hashes = []
+    for folder in ("n1", "n2"):
+        monkeypatch.chdir(tmp_path / folder)
+        hashes.append(catalog.inputs_hash(["spec.fits"]))
+    assert hashes[0] != hashes[1] == catalog.inputs_hash([tmp_path / "n2" / "spec.fits"])
+
+
+def test_the_library_says_what_it_left_out(toy_file, estimator, toy, monkeypatch, caplog):
+    import zspec
+    from zspec import checkpoint
+
+    monkeypatch.setattr(checkpoint, "load_estimator", lambda model, device: estimator)
+    good = toy_file("a.fits", [1])
+    assert len(zspec.predict([good, good.with_name("gone.fits")], survey="toy")) == 1
+    assert "left out:" in caplog.text
+    assert "gone.fits: no such file" in caplog.text

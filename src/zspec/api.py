@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
     from zspec.survey import Spectra
+
+log = logging.getLogger("zspec")
 
 DEFAULT_MODEL = "likelihood"
 """What ``predict`` uses where no model is named."""
@@ -45,4 +48,7 @@ def predict(
     files = sources.expand([Path(p) for p in given], survey)
     inputs = [Source(file, survey, options or {}) for file in files]
     estimator = checkpoint.load_estimator(model, device)
-    return prediction.predict(inputs, estimator).redshifts
+    made = prediction.predict(inputs, estimator)
+    for _, reason in made.failures:
+        log.warning("left out: %s", reason)
+    return made.redshifts

@@ -68,9 +68,12 @@ class SpectrumBatch:
         scale = np.sqrt((flux**2).sum(axis=1) / count)
         scale = np.where(scale > 0, scale, 1.0)
         error = np.divide(1.0, np.sqrt(ivar), out=np.zeros_like(ivar), where=good)
+        limit = np.finfo(np.float32)
+        error = error / scale[:, None]
+        good &= (error < limit.max) & (error > limit.tiny)  # what float32 cannot hold is not good
         return cls(
-            flux=(flux / scale[:, None]).astype(np.float32),
-            error=(error / scale[:, None]).astype(np.float32),
+            flux=np.where(good, flux / scale[:, None], 0).astype(np.float32),
+            error=np.where(good, error, 0).astype(np.float32),
             good=good,
             grid=grid,
             ids=spectra.ids,

@@ -52,7 +52,13 @@ REDSHIFTS = (
     Column("ZERR", "f8", "", "stat.error;src.redshift", "1 sigma of Z."),
     Column("ZCONF", "f4", "", "stat.probability", "Calibrated probability that Z is good."),
     Column("ZWARN", "i8", "", "meta.code.qual", "Reasons to distrust the row, as bits; 0 is good."),
-    Column("DELTACHI2", "f8", "", "stat.fit.chi2", "chi2 of the next candidate minus CHI2."),
+    Column(
+        "DELTACHI2",
+        "f8",
+        "",
+        "stat.fit.chi2",
+        "What the next candidate costs more: chi2 with priors.",
+    ),
     Column("CHI2", "f8", "", "stat.fit.chi2", "chi2 of the best model on native pixels."),
     Column("NPIXELS", "i8", "", "meta.number", "Good native pixels, over all arms."),
     Column("ARMS", "U", "", "instr", "The arms that had data."),
@@ -149,7 +155,7 @@ def stack(parts: Sequence[Table], columns: Sequence[Column]) -> Table:
     """Tables below each other; a column that one of them lacks is filled with NaN, 0 or blanks."""
     if not parts:
         return table(columns, {c.name: np.zeros(0, c.dtype) for c in columns})
-    joined = vstack(list(parts), metadata_conflicts="silent")
+    joined = vstack(_of_one_kind(parts), metadata_conflicts="silent")
     for name in joined.colnames:
         if hasattr(joined[name], "filled"):
             kind = joined[name].dtype.kind
@@ -157,9 +163,26 @@ def stack(parts: Sequence[Table], columns: Sequence[Column]) -> Table:
     return describe(joined, columns)
 
 
+def _of_one_kind(parts: Sequence[Table]) -> list[Table]:
+    """The same tables; a column that is text in some and a number in others is text in all."""
+    kinds: dict[str, set[bool]] = {}
+    for part in parts:
+        for name in part.colnames:
+            kinds.setdefault(name, set()).add(part[name].dtype.kind == "U")
+    mixed = [name for name, found in kinds.items() if len(found) > 1]
+    if not mixed:
+        return list(parts)
+    copies = [part.copy() for part in parts]
+    for copy in copies:
+        for name in set(mixed) & set(copy.colnames):
+            copy[name] = copy[name].astype("U")
+    return copies
+
+
 def inputs_hash(paths: Iterable[Path | str]) -> str:
-    """SHA-256 over the names of the inputs as given: says whether a catalogue is of the same."""
-    return hashlib.sha256("\n".join(map(str, paths)).encode()).hexdigest()
+    """SHA-256 over the places of the inputs: says whether a catalogue is of the same."""
+    places = [os.path.realpath(path) for path in paths]
+    return hashlib.sha256("\n".join(places).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def write(catalog: Catalog, path: Path) -> None:
@@ -202,7 +225,9 @@ def read(path: Path) -> Catalog:
         with fits.open(path, memmap=False) as hdus:
             if "ZSPECVER" not in hdus[0].header or "REDSHIFTS" not in hdus:
                 raise InputError(f"{path}: is no catalogue of zspec (no ZSPECVER, no REDSHIFTS)")
-            tables = {name: Table.read(hdus[name]) for name in HDUS if name in hdus}
+            tables = {
+                name: Table.read(hdus[name], mask_invalid=False) for name in HDUS if name in hdus
+            }
             header = {k: v for k, v in hdus[0].header.items() if k not in _STRUCTURE}
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
@@ -222,8 +247,15 @@ def _primary(cards: Mapping[str, Any]) -> fits.PrimaryHDU:
     hdu = fits.PrimaryHDU()
     hdu.header["EXTEND"] = True
     for key, value in cards.items():
-        hdu.header[key] = value
+        text, *comment = value if isinstance(value, tuple) else (value,)
+        hdu.header[key] = (_ascii(text), *comment) if isinstance(text, str) else value
     return hdu
+
+
+def _ascii(text: str) -> str:
+    """Text as a FITS header can hold it: other characters are written as escapes."""
+    plain = text.encode("ascii", "backslashreplace").decode("ascii")
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in plain)
 
 
 def _hdu(name: str, made: Table) -> fits.BinTableHDU:

@@ -83,6 +83,8 @@ def metadata(path: Path) -> dict[str, Any]:
         needed = meta.get("zspec", "newer")
         raise ConfigError(f"{path}: has format {version}; zspec {needed} or newer is needed")
     for old in range(version, FORMAT):
+        if old not in UPGRADES:
+            raise ConfigError(f"{path}: format {version} is unknown to this zspec")
         meta = UPGRADES[old](meta)
     return meta
 

@@ -108,6 +108,8 @@ class Prediction:
     """(n,) to the next candidate that is another redshift or class."""
     zwarn: NDArray[np.int64] | None = None
     """(n,) ZWARN bits that only the estimator can know."""
+    zconf: NDArray[np.float32] | None = None
+    """(n,) probability that z of the chosen class is good by its ``good_dz``; None: not known."""
     extra: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     """(n,) each: values of the estimator's ``extra`` columns."""
     model: tuple[NDArray[np.float32], ...] | None = None

@@ -129,6 +129,8 @@ def open_fits(path: Path | str) -> Iterator[FitsFile]:
         raise InputError(f"{path}: no such file")
     if path.is_dir():
         raise InputError(f"{path}: is a folder; a FITS file was expected")
+    if set("[]") & set(path.name):
+        raise InputError(f"{path}: cfitsio takes [ and ] in a name for its own syntax; rename it")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: is empty")
     try:

@@ -82,13 +82,23 @@ class WaveGrid:
         """The grid that ``to_dict`` stored. Raises ConfigError for anything else."""
         try:
             if stored["kind"] == "native":
-                return cls.native(*[np.asarray(s, float) for s in stored["segments"]])
-            if stored["kind"] in ("linear", "log"):
+                made = cls.native(*[np.asarray(s, float) for s in stored["segments"]])
+            else:
                 start, step = float(stored["start"]), float(stored["step"])
-                return cls(stored["kind"], start, step, int(stored["size"]))
+                made = cls(stored["kind"], start, step, int(stored["size"]))
+            made._check()
         except (KeyError, TypeError, ValueError):
-            pass
-        raise ConfigError(f"no wavelength grid: {str(dict(stored))[:80]}")
+            raise ConfigError(f"no wavelength grid: {str(dict(stored))[:80]}") from None
+        return made
+
+    def _check(self) -> None:
+        """Raise ValueError where this is no list of increasing wavelengths."""
+        if self.kind == "native":
+            fine = bool(self.segments) and all(np.all(np.diff(s) > 0) for s in self.segments)
+        else:
+            fine = self.kind in ("linear", "log") and self.size > 0 and self.step > 0
+        if not fine or not np.all(np.isfinite(self.wave)) or np.any(self.wave <= 0):
+            raise ValueError("wavelengths must be finite, > 0 and increasing")
 
 
 @lru_cache(maxsize=64)

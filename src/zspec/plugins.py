@@ -29,6 +29,10 @@ hookimpl = pluggy.HookimplMarker("zspec")
 """Decorator for the functions of a plugin."""
 
 log = logging.getLogger("zspec")
+
+REQUIRED = {"survey": ("title", "url", "reference", "arms", "grid"), "estimator": ("title",)}
+"""Class attributes that an offer must set."""
+
 T = TypeVar("T")
 
 
@@ -55,7 +59,13 @@ class Offers:
     """name: distributions that offer it, where there are several."""
 
     def add(self, name: str, offer: Any, distribution: str) -> None:
-        """Add one; a name that is there already becomes a clash."""
+        """Add one; a name that is there already becomes a clash.
+
+        Raises PluginError for a name that is not plain, and for a survey that lacks declarations.
+        """
+        missing = [a for a in REQUIRED.get(self.kind, ()) if not hasattr(offer, a)]
+        if missing:
+            raise PluginError(f"{self.kind} {name!r} does not declare {', '.join(missing)}")
         if not NAME.fullmatch(name.replace("-", "_")):
             raise PluginError(f"{self.kind} name {name!r} does not match {NAME.pattern}")
         if name in self.found or name in self.clashes:
@@ -132,9 +142,12 @@ class Plugins:
         return self._offers("estimator", "zspec_estimators")
 
     def add_commands(self, app: typer.Typer) -> None:
-        """Let each plugin add its commands."""
+        """Let each plugin add its commands; one that takes a name that is there adds none."""
         for impl in self.manager.hook.zspec_commands.get_hookimpls():
-            self._guard(impl.plugin_name, partial(impl.function, app))
+            before = list(app.registered_commands)
+            self._guard(impl.plugin_name, partial(_add_commands, impl.function, app))
+            if len(self.failures) and self.failures[-1].plugin == impl.plugin_name:
+                app.registered_commands[:] = before
 
 
 @lru_cache(maxsize=2)
@@ -170,6 +183,16 @@ def estimator(name: str) -> type[Estimator]:
 def installed() -> Mapping[str, Survey]:
     """All surveys that can be used, by name."""
     return {name: kind() for name, (kind, _) in sorted(surveys().found.items())}
+
+
+def _add_commands(add: Callable[..., object], app: typer.Typer) -> None:
+    """Add a plugin's commands. Raises PluginError where a name is there already."""
+    before = len(app.registered_commands)
+    add(app)
+    names = [c.name or getattr(c.callback, "__name__", "") for c in app.registered_commands]
+    taken = set(names[:before]) & set(names[before:])
+    if taken:
+        raise PluginError(f"command {', '.join(sorted(taken))} is there already")
 
 
 def _key(point: EntryPoint) -> str:

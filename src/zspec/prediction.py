@@ -6,10 +6,12 @@ the reason, and the others go on.
 
 from __future__ import annotations
 
+import json
 import logging
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from astropy.table import Table
 
 from zspec import catalog, plugins, sources
 from zspec.catalog import Catalog
-from zspec.errors import InputError, ZspecError
+from zspec.errors import ConfigError, InputError, ZspecError
 from zspec.estimator import Estimator
 from zspec.sources import Source
 from zspec.tables import PER_ROW, predict_rows
@@ -34,6 +36,8 @@ class Report:
 
     file: str
     rows: int
+    files_done: int
+    """Files before this one."""
 
 
 @dataclass
@@ -62,13 +66,14 @@ def predict(
     """Class, redshift and flags of every spectrum of the inputs, in their order.
 
     A file that cannot be read adds a row to FILES and nothing else. On KeyboardInterrupt
-    ``interrupted`` gets what was finished, and the interrupt goes on. Raises InputError, with each
-    reason, where no file could be read.
+    ``interrupted`` gets what was finished, and the interrupt goes on. Raises InputError, with the
+    first reason, where no file could be read.
     """
     done: list[FileResult] = []
     try:
         for source in inputs:
-            done.append(_one_file(source, estimator, chunk_rows, progress))
+            tell = partial(_report, progress, len(done))
+            done.append(_one_file(source, estimator, chunk_rows, tell))
     except KeyboardInterrupt:
         interrupted(_assemble(done))
         raise
@@ -80,11 +85,16 @@ def predict(
 
 
 def provenance(
-    estimator: Estimator, chunk_rows: int, command: str, inputs: Sequence[str]
+    estimator: Estimator,
+    chunk_rows: int,
+    command: str,
+    inputs: Sequence[str],
+    options: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Cards of the primary header: what made this catalogue.
 
-    MODELSHA is the SHA-256 of the checkpoint, INHASH that of the inputs' names.
+    MODELSHA is the SHA-256 of the checkpoint, INHASH that of the inputs' places, OPTIONS what was
+    chosen of the survey's options, as JSON.
     """
     import torch
 
@@ -102,6 +112,7 @@ def provenance(
         "NUMPYVER": (np.__version__, "version of numpy"),
         "PYVER": (platform.python_version(), "version of Python"),
         "INHASH": catalog.inputs_hash(inputs),
+        "OPTIONS": json.dumps(dict(options), sort_keys=True),
         "COMMAND": command,
     }
 
@@ -119,7 +130,7 @@ def _one_file(
     source: Source,
     estimator: Estimator,
     chunk_rows: int,
-    progress: Callable[[Report], None],
+    tell: Callable[[str, int], None],
 ) -> FileResult:
     """Tables of one file. Raises nothing but what is wrong with the command itself."""
     result = FileResult(str(source.path), source.survey or "")
@@ -130,16 +141,24 @@ def _one_file(
             for piece in spectra.split(chunk_rows):
                 result.parts.append(predict_rows(piece, result.file, estimator, survey.grid))
                 result.rows += len(piece)
-                progress(Report(result.file, result.rows))
+                tell(result.file, result.rows)
     except InputError as error:
         log.info("%s", error)
         return result.failed(str(error))
+    except ConfigError as error:
+        if source.survey is not None:  # a wrong option, which every file would meet
+            raise
+        return result.failed(f"{source.path}: {error}")
     except (ZspecError, KeyboardInterrupt):
         raise
     except Exception as error:
         log.exception("%s: a bug in zspec or in adapter %s", source.path, result.survey)
         return result.failed(f"{source.path}: bug: {type(error).__name__}: {error}")
     return result
+
+
+def _report(progress: Callable[[Report], None], files_done: int, file: str, rows: int) -> None:
+    progress(Report(file, rows, files_done))
 
 
 def _assemble(done: Sequence[FileResult]) -> Catalog:

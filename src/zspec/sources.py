@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,11 @@ from zspec.errors import InputError
 from zspec.fits import FitsFile, open_fits
 from zspec.survey import Arm, Medium, Spectra, Survey, make_options
 from zspec.units import air_to_vacuum
+
+log = logging.getLogger("zspec")
+
+OURS = (".zspec.fits", ".partial.fits")
+"""How names of our own catalogues end."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +33,20 @@ class Source:
 def expand(paths: Sequence[Path], survey: str | None) -> list[Path]:
     """Files as they are, and of each folder the files that fit a survey's patterns, sorted.
 
+    Catalogues that zspec wrote are not looked for in a folder, and a file is taken once.
     Raises InputError where there is nothing to read, and PluginError for an unknown survey.
     """
     surveys = [plugins.survey(survey)] if survey else list(plugins.installed().values())
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = {f for s in surveys for p in s.file_patterns for f in path.glob(p)}
+            inside = {
+                file
+                for survey in surveys
+                for pattern in survey.file_patterns
+                for file in path.glob(pattern)
+                if not file.name.endswith(OURS)
+            }
             if not inside:
                 patterns = ", ".join(p for s in surveys for p in s.file_patterns)
                 raise InputError(f"{path}: no file in this folder fits {patterns}")
@@ -42,7 +55,12 @@ def expand(paths: Sequence[Path], survey: str | None) -> list[Path]:
             found.append(path)
     if not found:
         raise InputError("no input: name files or folders")
-    return found
+    once: dict[Path, Path] = {}
+    for path in found:
+        once.setdefault(path.resolve(), path)
+    if len(once) < len(found):
+        log.warning("%d inputs are named twice, and read once", len(found) - len(once))
+    return list(once.values())
 
 
 def recognise(handle: FitsFile) -> Survey:
@@ -63,7 +81,18 @@ def recognise(handle: FitsFile) -> Survey:
 
 def recognising(handle: FitsFile) -> list[str]:
     """Names of the surveys that recognise a file."""
-    return [name for name, survey in plugins.installed().items() if survey.sniff(handle.hdus)]
+    return [name for name, survey in plugins.installed().items() if _sniffs(survey, handle)]
+
+
+def _sniffs(survey: Survey, handle: FitsFile) -> bool:
+    """Whether a survey recognises a file; one that raises, against the contract, does not."""
+    try:
+        return bool(survey.sniff(handle.hdus))
+    except InputError:
+        raise
+    except Exception as error:
+        log.warning("%s: sniff of survey %s failed: %r", handle.path, survey.name, error)
+        return False
 
 
 def read(source: Source) -> tuple[Survey, Iterator[Spectra]]:
@@ -75,7 +104,7 @@ def read(source: Source) -> tuple[Survey, Iterator[Spectra]]:
     """
     with open_fits(source.path) as handle:
         survey = plugins.survey(source.survey) if source.survey else recognise(handle)
-        others = [] if survey.sniff(handle.hdus) else recognising(handle)
+        others = [] if _sniffs(survey, handle) else recognising(handle)
     hint = f"; try --survey {others[0]}" if others else ""
     options = make_options(survey, source.options)
     chunks = survey.read(source.path, None, options)

@@ -139,8 +139,10 @@ class Spectra:
         sizes |= {f"arm {a.name}": len(a.flux) for a in self.arms}
         if self.zwarn is not None:
             sizes["zwarn"] = len(self.zwarn)
+        if self.snr is not None:
+            sizes["snr"] = len(self.snr)
         if self.truth is not None:
-            sizes["truth"] = len(self.truth.z)
+            sizes |= {"truth.z": len(self.truth.z), "truth.spectype": len(self.truth.spectype)}
         wrong = {k: v for k, v in sizes.items() if v != n}
         if wrong:
             raise ValueError(f"{n} ids, but {wrong}")
@@ -244,7 +246,10 @@ def hash_id(path: Path | str, row: int) -> int:
 
 def option_help(options: type[Any]) -> dict[str, str]:
     """The docstring that stands below each field of an Options class, by field name."""
-    source = textwrap.dedent(inspect.getsource(options))
+    try:
+        source = textwrap.dedent(inspect.getsource(options))
+    except (OSError, TypeError):  # made at run time: there is no source
+        return {}
     body = ast.parse(source).body[0]
     assert isinstance(body, ast.ClassDef)
     texts: dict[str, str] = {}

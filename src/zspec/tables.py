@@ -63,7 +63,7 @@ def _redshifts(
         "PROB": prediction.prob[row, best],
         "Z": z,
         "ZERR": np.where(empty, np.nan, prediction.sigma[row, best]),
-        "ZCONF": nan,
+        "ZCONF": nan if prediction.zconf is None else prediction.zconf,
         "ZWARN": _zwarn(spectra, prediction, empty, estimator.grid or default),
         "DELTACHI2": nan if prediction.deltachi2 is None else prediction.deltachi2,
         "CHI2": nan if prediction.chi2 is None else prediction.chi2,

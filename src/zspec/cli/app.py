@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated
 
 import typer
@@ -35,7 +34,9 @@ def build() -> typer.Typer:
         app.command()(command)
     if entry_points(group="zspec.commands"):  # the only plugins that --help loads
         from zspec import plugins
+        from zspec.cli.terminal import log_to_stderr
 
+        log_to_stderr()
         plugins.load("zspec.commands").add_commands(app)
     return app
 
@@ -45,14 +46,9 @@ def common(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more, on stderr.")] = False,
 ) -> None:
     """Spectra in, redshift catalogue out."""
-    from zspec.cli.terminal import StderrHandler, print_version, warn_of_namesake
+    from zspec.cli.terminal import log_to_stderr, print_version, warn_of_namesake
 
-    handler = StderrHandler()
-    handler.setLevel(logging.DEBUG if verbose else logging.INFO)
-    logger = logging.getLogger("zspec")
-    logger.handlers[:] = [handler]
-    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
-    logger.propagate = False
+    log_to_stderr(verbose)
     warn_of_namesake()
     if version:
         print_version()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from zspec.survey import Spectra
+    from zspec.survey import Arm, Spectra
 
 
 def info(
@@ -62,17 +62,23 @@ def spectra(path: Path) -> dict[str, Any]:
     from zspec.sources import Source
 
     survey, chunks = sources.read(Source(path))
-    parts = list(chunks)
+    counts = {"spectra": 0, "with data": 0, "labelled": 0}
+    arms: dict[str, None] = {}  # in order, once each
+    passed: set[str] = set()
+    for part in chunks:
+        counts["spectra"] += len(part)
+        counts["with data"] += _with_data(part)
+        counts["labelled"] += _labelled(part)
+        arms |= dict.fromkeys(map(_arm, part.arms))
+        passed |= set(part.table)
     return {
         "file": str(path),
         "kind": "spectra",
         "survey": survey.name,
         "title": survey.title,
-        "spectra": sum(map(len, parts)),
-        "with data": sum(_with_data(part) for part in parts),
-        "labelled": sum(_labelled(part) for part in parts),
-        "arms": _arms(parts),
-        "passed through": sorted({name for part in parts for name in part.table}),
+        **counts,
+        "arms": list(arms),
+        "passed through": sorted(passed),
     }
 
 
@@ -86,15 +92,11 @@ def _labelled(part: Spectra) -> int:
     return 0 if part.truth is None else int((part.truth.spectype != "").sum())
 
 
-def _arms(parts: list[Spectra]) -> list[str]:
-    """One line per arm and wavelength range that occurs."""
-    lines: dict[str, None] = {}
-    for part in parts:
-        for arm in part.arms:
-            lsf = "no LSF" if arm.resolution is None else "with LSF"
-            size = f"{len(arm.wave)} pixels, {arm.wave[0]:.1f} to {arm.wave[-1]:.1f} Å"
-            lines[f"{arm.name}: {size}, {lsf}"] = None
-    return list(lines)
+def _arm(arm: Arm) -> str:
+    """One line on an arm."""
+    lsf = "no LSF" if arm.resolution is None else "with LSF"
+    size = f"{len(arm.wave)} pixels, {arm.wave[0]:.1f} to {arm.wave[-1]:.1f} Å"
+    return f"{arm.name}: {size}, {lsf}"
 
 
 def _show(item: dict[str, Any]) -> None:

@@ -54,6 +54,7 @@ def predict(
     from zspec import device as devices
     from zspec import prediction as pipeline
     from zspec.cli.summary import show, summarise
+    from zspec.cli.terminal import note
     from zspec.survey import make_options
 
     files = sources.expand(inputs, survey)
@@ -66,13 +67,13 @@ def predict(
     set_threads(threads)
     where = devices.resolve(device)
     estimator = checkpoint.load_estimator(model, where)
-    cards = pipeline.provenance(estimator, chunk, command_line(), names)
+    cards = pipeline.provenance(estimator, chunk, command_line(), names, options)
 
     def keep(partial: Catalog) -> None:
         kept = path.with_name(f"{path.name.removesuffix('.fits')}.partial.fits")
         partial.header.update(cards)
         catalog.write(partial, kept)
-        typer.echo(f"kept what was finished: {kept}", err=True)
+        note(f"kept what was finished: {kept}")
 
     started = time.monotonic()
     with progress_bar(len(files)) as advance:
@@ -155,8 +156,8 @@ class progress_bar:
     def __call__(self, report: Any) -> None:
         """Take a Report of the pipeline."""
         self._seen[report.file] = report.rows
-        done = len(self._seen) - 1
-        self._bar.update(self._task, completed=done, rows=sum(self._seen.values()))
+        rows = sum(self._seen.values())
+        self._bar.update(self._task, completed=report.files_done, rows=rows)
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()

@@ -67,7 +67,7 @@ def show(summary: dict[str, Any], as_json: bool) -> None:
         rate = f" in {summary['seconds']:.1f} s ({speed:.1f}/s)"
     terminal.say(f"spectra    {summary['spectra']}{rate}, {summary['zwarn_0']} with ZWARN 0")
     if not summary["calibrated"]:
-        terminal.say("calibrated no: PROB is the likelihood's own, and ZCONF is NaN")
+        terminal.say("calibrated no: PROB is as the model gives it, and ZCONF is NaN")
     _show_classes(summary)
     _show_flags(summary)
     if summary["failures"]:

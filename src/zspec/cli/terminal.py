@@ -43,9 +43,22 @@ class StderrHandler(logging.Handler):
         stderr.print(Text(prefix + clean(self.format(record))))
 
 
+def log_to_stderr(verbose: bool = False) -> None:
+    """Send the library's log to stderr."""
+    logger = logging.getLogger("zspec")
+    logger.handlers[:] = [StderrHandler()]
+    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+    logger.propagate = False
+
+
 def say(text: str) -> None:
     """One line of a result."""
     stdout.print(Text(clean(text)))
+
+
+def note(text: str) -> None:
+    """One line on stderr that must not be missed."""
+    stderr.print(Text(clean(text)))
 
 
 def say_json(value: Any) -> None:

@@ -18,7 +18,7 @@ def train(
 ) -> None:
     """Learn a model as a recipe says, and write its checkpoint.
 
-    zspec train likelihood --data ../shared/data -o likelihood.safetensors
+    zspec train likelihood --data ../shared -o likelihood.safetensors
     """
     from zspec import training
     from zspec.cli import terminal
