@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from zspec import catalog, checkpoint, prediction, write_fits
 from zspec.cli.app import build
 from zspec.errors import ConfigError, InputError, ZspecError
+from zspec.evaluation.compare import align
 from zspec.evaluation.frame import from_table, open_frame
 from zspec.evaluation.groups import group
 from zspec.evaluation.inputs import newest, parse_robust
@@ -87,6 +89,21 @@ def test_no_catalogue_in_the_folder(tmp_path):
         newest(tmp_path)
 
 
+def test_what_a_broken_run_left_is_no_catalogue(tmp_path):
+    write(tmp_path / "z.fits", some())
+    for k, name in enumerate(("z.partial.fits", ".z.fits")):
+        os.utime(write(tmp_path / name, some()), (2e9 + k, 2e9 + k))
+    assert newest(tmp_path).name == "z.fits"
+
+
+def test_control_characters_of_names_do_not_reach_the_terminal(zspec, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "x\x07y.fits", some())
+    result = zspec("--metrics", "acc,confusion")
+    assert "\x07" not in result.stderr + result.stdout
+    assert "here: xy.fits" in result.stderr
+
+
 def test_json_has_the_documented_shape(zspec, tmp_path):
     path = write(tmp_path / "z.fits", some())
     words = [
@@ -102,15 +119,17 @@ def test_json_has_the_documented_shape(zspec, tmp_path):
     found = as_json(zspec(path, *words, "--json", "--seed", "7", "--interval", "95"))
     assert set(found["metrics"]["gf"]) >= {"value", "lo", "hi", "n", "thr"}
     assert found["metrics"]["gf"]["thr"] == {"GALAXY": 0.0015, "QSO": 0.015}
-    assert found["metrics"]["gf"]["n"] == 3
-    assert found["metrics"]["gf"]["value"] == pytest.approx(2 / 3)
+    assert found["metrics"]["gf"]["n"] == 4
+    assert found["metrics"]["gf"]["value"] == pytest.approx(2 / 4)
+    assert found["unanswered"] == 1
     assert found["bootstrap"] == {"replicates": 1000, "level": 0.95, "seed": 7}
     assert found["columns"]["z_true"] == "Z_TRUE"
     assert found["definitions"]["nmad"].startswith("1.48 median")
     crossed = found["by"][1]
     assert crossed["by"] == ["class", "snr"]
     labels = [(g["label"]["class"], g["label"]["snr"], g["n"]) for g in crossed["groups"]]
-    assert labels[0] == ("GALAXY", "0 to 5", 2)
+    assert labels[0] == ("GALAXY", "0 to 5", 3)
+    assert [g["unanswered"] for g in crossed["groups"]] == [1, 0, 0, 0, 0, 0]
     assert labels[1] == ("GALAXY", "5 to 50", 0)  # an empty bin is there, and empty
     assert crossed["groups"][1]["metrics"]["nmad"]["value"] is None
     assert crossed["groups"][0]["edges"] == {"snr": [0.0, 5.0]}
@@ -125,24 +144,28 @@ def test_same_seed_same_intervals(zspec, tmp_path):
 def test_rows_that_cannot_be_judged_are_counted(zspec, tmp_path):
     path = write(tmp_path / "z.fits", some())
     text = zspec(path).stdout
-    assert "1 rows left out: no data (ZWARN NODATA)" in text
+    assert "1 rows have no answer (1 ZWARN NODATA): failures in gf, right, star, acc," in text
     assert "1 rows left out: no true redshift or class" in text
-    assert "4 evaluated, of 4 objects" in text
+    assert "5 evaluated, of 5 objects; without an answer: 1" in text
     found = as_json(zspec(path, "--json"))["metrics"]
     assert found["pull"]["n"] == 3
-    assert found["pull"]["note"] == "1 rows without sigma"
+    assert found["pull"]["note"] == "1 rows without z; 1 rows without sigma"
     assert found["ece_z"]["value"] is None
-    assert found["ece_z"]["note"] == "4 rows without zconf"
+    assert found["ece_z"]["note"] == "1 rows without z; 4 rows without zconf"
     assert found["eff"]["note"].startswith("no Cramér-Rao bound")
     assert found["cov68"]["note"].endswith("p(z) is a Gaussian of Z and ZERR")
-    assert found["gf"]["note"] == "without STAR (1): no threshold"
+    assert found["gf"]["note"] == (
+        "without STAR (1): no threshold; 1 rows without z count as failures"
+    )
     assert found["confusion"]["matrix"]["classes"] == ["GALAXY", "QSO", "STAR"]
     assert found["confusion"]["matrix"]["counts"] == [[2, 0, 0], [0, 1, 0], [0, 0, 1]]
+    assert found["confusion"]["matrix"]["none"] == [1, 0, 0]
+    assert found["confusion"]["value"] == pytest.approx((2 / 3 + 1 + 1) / 3)
 
 
 def test_only_good_rows(zspec, tmp_path):
     path = write(tmp_path / "z.fits", some())
-    assert "1 rows left out: ZWARN is not 0 (--good)" in zspec(path, "--good").stdout
+    assert "2 rows left out: ZWARN is not 0 (--good)" in zspec(path, "--good").stdout
     bare = write(tmp_path / "y.fits", some(ZWARN=None))
     with pytest.raises(ConfigError, match="--good needs a column ZWARN"):
         zspec(bare, "--good")
@@ -152,8 +175,8 @@ def test_thresholds_are_said(zspec, tmp_path):
     path = write(tmp_path / "z.fits", some())
     text = zspec(path, "--metrics", "gf,eta", "--thr", "gf=0.05", "--thr", "eta=0.1").stdout
     assert "gf           fraction with bias < 0.05" in text
-    assert "eta          fraction with |d| > 0.1" in text
-    assert as_json(zspec(path, "--thr", "gf=0.05", "--json"))["metrics"]["gf"]["n"] == 4
+    assert "eta          of rows with a redshift, the fraction with |d| > 0.1" in text
+    assert as_json(zspec(path, "--thr", "gf=0.05", "--json"))["metrics"]["gf"]["n"] == 5
 
 
 def test_a_fraction_of_none_has_an_upper_limit():
@@ -188,7 +211,80 @@ def test_repeated_ids_are_said_and_can_be_drawn_together(zspec, tmp_path):
     assert "2 rows repeat the id of another" in zspec(path).stdout
     together = zspec(path, "--object", "TARGETID").stdout
     assert "repeat the id" not in together
-    assert "4 evaluated, of 2 objects" in together
+    assert "5 evaluated, of 3 objects" in together
+
+
+# rows without an answer
+
+
+def half_silent(n=400):
+    """Good redshifts, of which every second is not given, each in another way."""
+    true = np.linspace(0.1, 2, n)
+    table = Table({"TARGETID": np.arange(1, n + 1), "Z_TRUE": true, "Z": true})
+    table["CLASS_TRUE"] = table["SPECTYPE"] = np.full(n, "GALAXY")
+    table["ZERR"], table["ZCONF"], table["PROB"] = 1e-4, 0.9, 0.9
+    table["ZWARN"] = np.zeros(n, int)
+    table["ZWARN"][0::6] = 512  # as zspec says it: Z is 0
+    table["Z"][0::6] = 0.0
+    table["Z"][2::6] = np.nan
+    table["Z"][4::6] = -1.0
+    return table
+
+
+def test_a_missing_answer_is_a_failure():
+    sample = assemble(from_table("t", half_silent()), None, Columns(), Choice())
+    found = evaluate(sample, Settings(choose([])))
+    assert sample.unanswered.sum() == 200
+    for name in ("gf", "right", "completeness"):
+        assert (found[name].value, found[name].n) == (0.5, 400), name
+        assert "200 rows without z count as failures" in found[name].note
+    assert found["purity"].value == pytest.approx(200 / 333)  # 67 have ZWARN NODATA
+    assert found["acc"].value == pytest.approx(333 / 400)
+    for name in ("nmad", "bias", "mae", "dz", "ebar", "pull", "eta", "cat", "cat_v", "ece_z"):
+        assert found[name].n == 200, name
+        assert "200 rows without" in found[name].note
+    assert found["eta"].value == 0
+    assert sample.notes[0].startswith(
+        "200 rows have no answer (67 ZWARN NODATA, 66 z <= -1, 67 no redshift): failures in gf"
+    )
+
+
+def test_a_missing_answer_is_a_failure_side_by_side(zspec, tmp_path):
+    silent = half_silent()
+    full = silent.copy()
+    full["Z"], full["ZWARN"] = full["Z_TRUE"], 0
+    paths = [
+        write(tmp_path / name, {c: np.asarray(table[c]) for c in table.colnames})
+        for name, table in (("a.fits", full), ("b.fits", silent))
+    ]
+    words = [*paths, "--metrics", "gf,nmad,completeness"]
+    found = as_json(zspec(*words, "--json"))
+    assert [m["gf"]["value"] for m in found["metrics"]] == [1, 0.5]
+    assert [m["completeness"]["value"] for m in found["metrics"]] == [1, 0.5]
+    assert [m["nmad"]["n"] for m in found["metrics"]] == [200, 200]
+    assert found["differences"][0]["gf"]["hi"] < 0
+    assert found["unanswered"] == [0, 200]
+    text = zspec(*words, "--by", "class").stdout
+    assert "without an answer: 0 of A, 200 of B" in text
+    assert "gf, completeness of B: 200 rows without z count as failures" in text
+    assert "class GALAXY: 400 rows, without an answer: 0 of A, 200 of B" in text
+
+
+def test_a_table_of_classes_only():
+    table = Table({"SPECTYPE": ["QSO", "", "STAR"], "CLASS_TRUE": ["QSO", "QSO", "STAR"]})
+    sample = assemble(from_table("t", table), None, Columns(), Choice())
+    assert evaluate(sample, Settings(choose(["acc"])))["acc"].value == pytest.approx(2 / 3)
+    assert sample.notes == (
+        "1 rows have no answer (1 no class): failures in gf, right, star, acc, confusion, purity, "
+        "completeness; left out of the other metrics",
+    )
+
+
+def test_rows_without_an_answer_have_a_column_in_groups(zspec, tmp_path):
+    path = write(tmp_path / "z.fits", some())
+    text = zspec(path, "--by", "class", "--metrics", "acc,confusion").stdout
+    assert "no answer" in text
+    assert "none" in text
 
 
 # groups
@@ -198,7 +294,7 @@ def test_groups_by_any_column(zspec, tmp_path):
     path = write(tmp_path / "z.fits", some(VDISP=[100.0, 200.0, 300.0, 400.0, 1.0, 1.0]))
     found = as_json(zspec(path, "--by", "VDISP", "--by", "z", "--json", "--metrics", "mae"))
     numbers = [g["n"] for g in found["by"][0]["groups"]]
-    assert sum(numbers) == 4
+    assert sum(numbers) == 5
     assert [g["label"]["z"] for g in found["by"][1]["groups"]][:2] == ["< 0", "0 to 0.2"]
 
 
@@ -223,9 +319,9 @@ def test_coarse_classes(zspec, tmp_path):
     coarse = tmp_path / "coarse.toml"
     coarse.write_text('[coarse]\nEXTRAGALACTIC = ["GALAXY", "QSO"]\n')
     words = [path, "--metrics", "acc,confusion", "--json"]
-    assert as_json(zspec(*words))["metrics"]["acc"]["value"] == 0.75
+    assert as_json(zspec(*words))["metrics"]["acc"]["value"] == 3 / 5  # one has no answer
     found = as_json(zspec(*words, "--coarse", coarse))["metrics"]
-    assert found["acc"]["value"] == 1
+    assert found["acc"]["value"] == 4 / 5
     assert found["confusion"]["matrix"]["classes"] == ["EXTRAGALACTIC", "STAR"]
 
 
@@ -237,7 +333,8 @@ def test_robust_and_unstable(zspec, tmp_path):
         ("unstable", 1),
         ("robust", 2),
     ]
-    assert found["notes"] == ["robust: 1 rows are in no group (unknown)"]  # no limit for stars
+    # there is no limit for stars, and one row has no sigma
+    assert found["notes"] == ["robust: 2 rows are in no group (unknown)"]
     flagged = write(tmp_path / "y.fits", some(ZWARN=[0, 1 << 27, 0, 0, 0, 0]))
     assert [g["n"] for g in as_json(zspec(flagged, *words))["by"][0]["groups"]] == [1, 4]
     with pytest.raises(ConfigError, match="--by robust: give a limit with --robust"):
@@ -275,6 +372,86 @@ def test_truth_of_sdss_by_fibre(tmp_path):
     sample = assemble(open_frame(catalogue), truth, Columns(), Choice())
     assert sample.columns["z_true"].tolist() == [1, 2, 3]
     assert "label_true" in sample.columns
+
+
+DOUBTS = {"SKY": 1, "LITTLE_COVERAGE": 2, "SMALL_DELTA_CHI2": 4, "NODATA": 512, "POORDATA": 2048}
+TRUSTED = (0, 8, 16, 64)
+"""No bit, and NEGATIVE_MODEL, MANY_OUTLIERS and NEGATIVE_EMISSION."""
+
+
+def of_pipeline(column, **more):
+    zwarn = [*DOUBTS.values(), *TRUSTED]
+    number = np.arange(1, len(zwarn) + 1)
+    columns = {"TARGETID": number, "Z": number / 10, "SPECTYPE": ["QSO"] * len(zwarn)}
+    return from_table("t", Table(columns | {column: zwarn} | more))
+
+
+@pytest.mark.parametrize("column", ["ZWARN", "ZWARNING"])
+def test_a_doubted_redshift_of_a_pipeline_is_no_truth(column):
+    truth = of_pipeline(column)
+    mine = from_table("m", Table({"TARGETID": truth["TARGETID"], "Z": truth["Z"]}))
+    sample = assemble(mine, truth, Columns(), Choice())
+    assert sample.ids.tolist() == [6, 7, 8, 9]
+    assert "1 rows left out: the truth has ZWARN NODATA (1)" in sample.notes
+    others = "SKY (1), LITTLE_COVERAGE (1), SMALL_DELTA_CHI2 (1), POORDATA (1)"
+    assert f"4 rows left out: the truth has ZWARN {others}; --truth-all keeps them" in sample.notes
+    every = assemble(mine, truth, Columns(), Choice(truth_all=True))
+    assert every.ids.tolist() == [1, 2, 3, 5, 6, 7, 8, 9]
+
+
+def test_the_warnings_of_a_prediction_say_nothing_of_its_truth():
+    seen = of_pipeline("ZWARN", Z_TRUE=np.arange(1, 10) / 10, Z_VI=np.arange(1, 10) / 10)
+    mine = from_table("m", Table({"TARGETID": seen["TARGETID"], "Z": seen["Z"]}))
+    assert len(assemble(mine, seen, Columns(), Choice())) == 9
+    assert len(assemble(mine, of_pipeline("ZWARN", Z_VI=seen["Z"]), Columns(), Choice())) == 4
+    by_eye = Columns(z_true="Z_VI")
+    assert len(assemble(mine, of_pipeline("ZWARN", Z_VI=seen["Z"]), by_eye, Choice())) == 9
+    with_truth = Table({name: seen[name] for name in ("TARGETID", "Z", "ZWARN", "Z_TRUE")})
+    first, _ = align([from_table("a", with_truth), mine], None, Columns(), Choice())
+    assert len(first) == 9
+
+
+def test_truth_all_is_an_option(zspec, tmp_path):
+    path = write(tmp_path / "z.fits", some(Z_TRUE=None, CLASS_TRUE=None))
+    text = zspec(path, "--truth", path, "--metrics", "mae").stdout
+    assert "1 rows left out: the truth has ZWARN SMALL_DELTA_CHI2 (1); --truth-all" in text
+    text = zspec(path, "--truth", path, "--metrics", "mae", "--truth-all").stdout
+    assert "SMALL_DELTA_CHI2" not in text
+    assert "1 rows left out: the truth has ZWARN NODATA (1)" in text
+
+
+def test_placeholders_match_nothing(zspec, tmp_path):
+    ids = np.array([-1, -1, 0, 7, 8])
+    mine = from_table("m", Table({"TARGETID": ids, "Z": np.zeros(5)}))
+    truth = from_table("t", Table({"TARGETID": ids[::-1], "Z": np.zeros(5)}))
+    found = match(mine, truth)
+    assert (found.rows.tolist(), found.truth_rows.tolist()) == ([3, 4], [1, 0])
+    assert found.notes[-1] == "3 rows have no TARGETID, and match none"
+    assert match(mine, truth, "TARGETID").rows.tolist() == [3, 4]
+    unsigned = from_table("u", Table({"TARGETID": np.array([0, 7], np.uint64), "Z": np.zeros(2)}))
+    assert match(unsigned, truth).truth_rows.tolist() == [1]
+    with pytest.raises(InputError, match="first here: 0; there: 8"):
+        match(from_table("e", Table({"TARGETID": [0], "Z": [0.0]})), truth)
+    path = write(tmp_path / "z.fits", some(TARGETID=[-1, -1, -1, 4, 5, 4]))
+    assert "1 rows repeat the id of another" in zspec(path).stdout
+    assert "5 evaluated, of 4 objects" in zspec(path, "--object", "TARGETID").stdout
+
+
+def test_one_spectrum_of_one_file_is_one_row_of_each_table():
+    columns = {"FILE": ["a", "a", "b"], "ROW": [0, 1, 0], "TARGETID": [-1, 5, 5]}
+    mine = from_table("m", Table(columns | {"Z": np.zeros(3)}))
+    order = [2, 0, 1]
+    turned = {k: np.array(v)[order] for k, v in columns.items()}
+    truth = from_table("t", Table(turned | {"Z": np.zeros(3)}))
+    found = match(mine, truth)
+    assert found.truth_rows.tolist() == [1, 2, 0]
+    assert found.notes[0].startswith("3 of 3 rows matched on FILE and ROW")
+    other = turned | {"TARGETID": np.array([6, 9, 8])}  # files that are called alike
+    with pytest.raises(InputError, match="by TARGETID"):
+        match(mine, from_table("t", Table(other | {"Z": np.zeros(3)})))
+    elsewhere = turned | {"FILE": np.array(["x", "y", "y"])}
+    moved = match(mine, from_table("t", Table(elsewhere | {"Z": np.zeros(3)})))
+    assert moved.rows.tolist() == [1, 2]
 
 
 def test_matching_by_row_and_by_named_columns(tmp_path):
@@ -404,7 +581,7 @@ def two(tmp_path):
     rng = np.random.default_rng(3)
     n = 400
     true = rng.uniform(0, 1, n)
-    common = {"TARGETID": np.arange(n), "SPECTYPE": np.full(n, "GALAXY")}
+    common = {"TARGETID": np.arange(1, n + 1), "SPECTYPE": np.full(n, "GALAXY")}
     first = common | {"Z": rng.normal(true, 1e-4), "ZERR": np.full(n, 1e-4)}
     second = common | {"Z": rng.normal(true, 2e-3), "ZERR": np.full(n, 2e-3)}
     second["Z"][:3] = 2.0
@@ -415,7 +592,7 @@ def two(tmp_path):
         write(tmp_path / "a.fits", first),
         write(tmp_path / "b.fits", {k: v[order] for k, v in second.items()}),
         write(tmp_path / "t.fits", truth | {"ZERR": np.zeros(n)}, header={}),
-        set(order.tolist()),
+        set((order + 1).tolist()),
     )
 
 
@@ -429,7 +606,7 @@ def test_two_tools_on_the_same_objects(zspec, two):
     a, b = (m["gf"]["value"] for m in found["metrics"])
     assert gap["value"] == pytest.approx(b - a)
     assert gap["hi"] < 0
-    assert {row["id"] for row in found["disagreements"]} >= {0, 1, 2} & there
+    assert {row["id"] for row in found["disagreements"]} >= {1, 2, 3} & there
     assert len(found["disagreements"]) > 3
     assert found["disagreements"][0]["apart_km_s"] == max(
         row["apart_km_s"] for row in found["disagreements"]
@@ -484,6 +661,19 @@ def test_spectra_are_predicted_first(zspec, toy_file, estimator, monkeypatch, tm
     assert found["metrics"]["mae"]["value"] == pytest.approx(0, abs=1e-7)
     with pytest.raises(ConfigError, match="name files of spectra"):
         zspec("--survey", "toy")
+
+
+def test_a_file_that_cannot_be_read_is_exit_1(zspec, toy_file, estimator, monkeypatch, tmp_path):
+    monkeypatch.setattr(checkpoint, "load_estimator", lambda model, device: estimator)
+    good = toy_file("s.fits", [1, 2, 3], labelled=True)
+    bad = tmp_path / "bad\x07.fits"
+    bad.write_bytes(good.read_bytes()[:3000])
+    result = zspec(good, bad, "--survey", "toy", "--metrics", "mae")
+    assert result.exit_code == 1
+    assert "mae" in result.stdout
+    assert "could not be read:" in result.stderr
+    assert "\x07" not in result.stderr
+    assert zspec(good, "--survey", "toy", "--metrics", "mae").exit_code == 0
 
 
 # what others released: figures of field.md

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import statistics as slow
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -334,3 +335,29 @@ def test_the_table_of_the_docs_is_up_to_date():
     spec.loader.exec_module(module)
     written = (docs / "metrics.md").read_text(encoding="utf-8")
     assert written == module.PAGES["metrics.md"](), "run: python docs/generate.py"
+
+
+def test_confusion_of_many_classes_takes_little_memory():
+    rng = np.random.default_rng(5)
+    true = rng.integers(0, 150, 5000)
+    label = np.where(rng.uniform(size=5000) < 0.8, true, rng.integers(-1, 150, 5000))
+    tracemalloc.start()
+    statistic = metrics.BY_NAME["confusion"].function(label, true)
+    replicates = statistic.replicates(draw(np.arange(5000), 200, 0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6  # a matrix of each block would take 737 MB
+    recall = [(label[true == c] == c).mean() for c in range(150)]
+    assert statistic.value == pytest.approx(np.mean(recall))
+    assert replicates.mean() == pytest.approx(statistic.value, abs=0.01)
+
+
+def test_a_redshift_or_a_class_that_is_missing_is_a_failure():
+    z, true = np.array([0.1, np.nan]), np.array([0.1, 0.1])
+    for name in ("gf", "right"):
+        assert metrics.BY_NAME[name].function(z, true, 1.0).value == 0.5
+    zero = np.zeros(2, int)
+    for name in ("purity", "completeness"):
+        assert metrics.BY_NAME[name].function(z, true, zero, 1.0).value == 0.5
+    for name in ("acc", "confusion"):
+        assert metrics.BY_NAME[name].function(np.array([0, -1]), zero).value == 0.5

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -149,6 +151,73 @@ def test_the_page_holds_its_images_and_escapes_text(full, tmp_path):
     assert {p.name for p in (tmp_path / "new").glob("*.png")} == {f"{p.name}.png" for p in PLOTS}
 
 
+DOLLARS = (r"GAL$\foo$", r"\$", "US$", "$$")
+
+
+def test_a_dollar_in_a_class_is_no_mathematics():
+    made = table()
+    for column in ("SPECTYPE", "CLASS_TRUE"):
+        text = made[column].astype("U30")
+        for old, new in zip(("GALAXY", "QSO", "STAR"), DOLLARS, strict=False):
+            text[text == old] = new
+        made[column] = text
+    shown = draw(sample_of(made), replace(ALL, thresholds={"gf": 0.01}))
+    assert "confusion" in [p.name for p in shown.pictures]
+    from matplotlib.text import Text
+
+    for text in DOLLARS:
+        assert Text(text=style.plain(text))._preprocess_math(style.plain(text)) == (text, False)
+
+
+def test_rows_without_an_answer_are_said_in_the_pictures():
+    made = table()
+    full = {p.name: p.caption for p in draw(sample_of(made), ALL, named("cuts")).pictures}
+    made["Z"][:40] = np.nan
+    made["SPECTYPE"][:40] = ""
+    shown = draw(sample_of(made), ALL, named("cuts", "confusion"))
+    captions = {p.name: p.caption for p in shown.pictures}
+    assert "40 rows have no class and are not shown" in captions["confusion"]
+    assert "40 rows without an answer are among all" in captions["cuts"]
+    assert "without an answer" not in full["cuts"]
+
+
+@pytest.mark.parametrize("name", ["index.html", "confusion.png"])
+def test_what_zspec_did_not_write_is_kept(full, tmp_path, name):
+    sample, drawn = full
+    settings = Settings(choose(["gf"]), bootstrap=QUICK)
+    facts = {"truth": None, **document("z.fits", sample, settings)}
+    mine = tmp_path / name
+    mine.write_text("<html>mine</html>")
+    with pytest.raises(OutputError, match=rf"{name}: exists and is not of zspec; .*--overwrite"):
+        write(tmp_path, "t", facts, drawn)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    assert mine.read_text() == "<html>mine</html>"
+    write(tmp_path, "t", facts, drawn, overwrite=True)
+    write(tmp_path, "t", facts, drawn)  # now it is ours
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_page_is_written_whole_or_not_at_all(full, tmp_path, monkeypatch):
+    sample, drawn = full
+    facts = {"truth": None, **document("z.fits", sample, Settings(choose(["gf"]), bootstrap=QUICK))}
+    page = write(tmp_path, "first", facts, drawn)
+    before = page.read_bytes()
+
+    written = Path.write_bytes
+
+    def full_disk(self, data):
+        if "index.html" not in self.name:
+            return written(self, data)
+        written(self, data[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    with pytest.raises(OutputError, match="No space left on device"):
+        write(tmp_path, "second", facts, drawn)
+    assert page.read_bytes() == before
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("x")
     sample = sample_of(table(30))
@@ -177,4 +246,9 @@ def test_the_command(tmp_path, monkeypatch):
     assert result.exit_code == 0
     assert "the newest catalogue here: zcat.fits" in result.stderr
     assert "left out: Metrics against magnitude" in result.stdout
-    assert "zcat.fits" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    page = tmp_path / "out" / "index.html"
+    assert "zcat.fits" in page.read_text(encoding="utf-8")
+    page.write_text("mine")
+    with pytest.raises(OutputError, match="--overwrite"):
+        CliRunner().invoke(build(), words, catch_exceptions=False)
+    assert CliRunner().invoke(build(), [*words, "--overwrite"]).exit_code == 0

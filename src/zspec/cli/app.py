@@ -41,15 +41,26 @@ def build() -> typer.Typer:
     return app
 
 
+def _version(wanted: bool) -> None:
+    """Print the version and stop, where that is wanted."""
+    if wanted:
+        from zspec.cli.terminal import print_version
+
+        print_version()
+        raise typer.Exit
+
+
 def common(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version and stop."
+        ),
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more, on stderr.")] = False,
 ) -> None:
     """Spectra in, redshift catalogue out."""
-    from zspec.cli.terminal import log_to_stderr, print_version, warn_of_namesake
+    from zspec.cli.terminal import log_to_stderr, warn_of_namesake
 
     log_to_stderr(verbose)
     warn_of_namesake()
-    if version:
-        print_version()
-        raise typer.Exit

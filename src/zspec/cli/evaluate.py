@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zspec.cli import terminal
 from zspec.cli.predict import parse_options, progress_bar, set_threads
 from zspec.errors import ConfigError
 
@@ -23,8 +24,12 @@ Truth = Annotated[
 Match = Annotated[
     str | None,
     typer.Option(
-        help="Columns to match on, as A,B=C; or row; else TARGETID, or PLATE, MJD, FIBERID."
+        help="Columns to match on, as A,B=C; or row; else an id: FILE, ROW; TARGETID; fibre."
     ),
+]
+TruthAll = Annotated[
+    bool,
+    typer.Option("--truth-all", help="Also truths that their own pipeline's ZWARN doubts."),
 ]
 Z = Annotated[str | None, typer.Option("--z", help="Column of the redshift.")]
 Zerr = Annotated[str | None, typer.Option(help="Column of its 1 sigma.")]
@@ -75,6 +80,7 @@ def evaluate(
         list[str] | None, typer.Option(help="Edges, as snr=0,5,20; may be repeated.")
     ] = None,
     thr: Thr = None,
+    truth_all: TruthAll = False,
     match: Match = None,
     z: Z = None,
     zerr: Zerr = None,
@@ -103,6 +109,8 @@ def evaluate(
 ) -> None:
     """Compare redshifts and classes with the truth; each figure with its interval and definition.
 
+    Exit status: 0; 1 if some files of spectra could not be read, and the others were evaluated.
+
     zspec evaluate --metrics nmad,gf
     zspec evaluate zcat.fits --truth truth.fits --metrics nmad,gf --by class,snr
     zspec evaluate a.fits b.fits --truth truth.fits
@@ -120,13 +128,17 @@ def evaluate(
         groups.parse_bins(bins or []),
     )
     columns = Columns(z, zerr, ztrue, class_, class_true, snr, mag, object_)
-    chosen = choice(match, good, coarse, robust)
+    chosen = choice(match, good, coarse, robust, truth_all)
+    complete = True
     if survey is None and model is None:
         frames = catalogues(inputs or [])
     else:
         set_threads(threads)
-        frames = [predicted(inputs or [], survey, model, option or [], device)]
+        frame, complete = predicted(inputs or [], survey, model, option or [], device)
+        frames = [frame]
     show(document(frames, truth_frame(truth), columns, chosen, request), json)
+    if not complete:
+        raise typer.Exit(1)
 
 
 @dataclass(frozen=True)
@@ -176,12 +188,15 @@ def settings(
     return Settings(metrics, thresholds, Bootstrap(replicates, interval / 100, seed))
 
 
-def choice(match: str | None, good: bool, coarse: Path | None, robust: str | None) -> Choice:
+def choice(
+    match: str | None, good: bool, coarse: Path | None, robust: str | None, truth_all: bool
+) -> Choice:
     """Which rows count, and as what."""
     from zspec.evaluation.inputs import parse_robust, read_coarse
     from zspec.evaluation.sample import Choice
 
-    return Choice(match, good, read_coarse(coarse) if coarse else {}, parse_robust(robust))
+    coarser = read_coarse(coarse) if coarse else {}
+    return Choice(match, good, coarser, parse_robust(robust), truth_all)
 
 
 def truth_frame(path: Path | None) -> Frame | None:
@@ -198,14 +213,22 @@ def catalogues(paths: list[Path], folder: Path = Path()) -> list[Frame]:
 
     if not paths:
         paths = [newest(folder)]
-        typer.echo(f"the newest catalogue here: {paths[0]}", err=True)
+        aside(f"the newest catalogue here: {paths[0]}")
     return [open_frame(path) for path in paths]
+
+
+def aside(text: str) -> None:
+    """One line that is no result."""
+    terminal.stderr.print(terminal.clean(text), markup=False)
 
 
 def predicted(
     inputs: list[Path], survey: str | None, model: str | None, option: list[str], device: str
-) -> Frame:
-    """Predict spectra as ``zspec predict`` does, and keep the catalogue in memory."""
+) -> tuple[Frame, bool]:
+    """Predict spectra as ``zspec predict`` does, and keep the catalogue in memory.
+
+    Also whether all files could be read.
+    """
     from zspec import checkpoint, sources
     from zspec import device as devices
     from zspec import prediction as pipeline
@@ -220,5 +243,6 @@ def predicted(
     with progress_bar(len(files)) as advance:
         made = pipeline.predict(named, estimator, progress=advance)
     for _, error in made.failures:
-        typer.echo(f"could not be read: {error}", err=True)
-    return from_table(f"prediction of {name} for {len(files)} files", made.redshifts)
+        aside(f"could not be read: {error}")
+    frame = from_table(f"prediction of {name} for {len(files)} files", made.redshifts)
+    return frame, not made.failures

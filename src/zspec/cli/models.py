@@ -21,7 +21,7 @@ def models(
     table = terminal.grid("model", "estimator", "classes", "trained on", "#MB")
     for name, path in checkpoint.shipped().items():
         meta = found[name]
-        classes = ", ".join(c["name"] for c in meta.get("classes", []))
+        classes = ", ".join(meta.get("classes", []))
         surveys = ", ".join(meta.get("surveys", []))
         size = f"{path.stat().st_size / 1e6:.1f}"
         terminal.row(table, name, meta["estimator"], classes, surveys, size)

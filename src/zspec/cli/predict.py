@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def predict(
-    inputs: Annotated[list[Path], typer.Argument(help="Files, or folders of them.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(help="Files, or folders of them.", readable=False)
+    ],
     survey: Annotated[
         str | None,
         typer.Option(help="Adapter that reads them; left out, the one that recognises the file."),
@@ -36,10 +38,12 @@ def predict(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of the arithmetic (else torch chooses).")
-    ] = None,
+        int, typer.Option(min=1, help="Threads of the arithmetic; more gain little.")
+    ] = 1,
     chunk: Annotated[int, typer.Option(min=1, help="Rows of an arithmetic chunk.")] = 64,
-    overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option(help="Replace an existing output of other inputs.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Write class, redshift, uncertainty and flags of every spectrum to one FITS catalogue.
@@ -71,7 +75,7 @@ def predict(
 
     def keep(partial: Catalog) -> None:
         kept = path.with_name(f"{path.name.removesuffix('.fits')}.partial.fits")
-        partial.header.update(cards)
+        partial.header.update(cards | {"PARTIAL": (True, "interrupted"), "NINPUTS": len(files)})
         catalog.write(partial, kept)
         note(f"kept what was finished: {kept}")
 
@@ -105,7 +109,7 @@ def parse_options(given: list[str]) -> dict[str, Any]:
 def default_output(files: list[Path]) -> Path:
     """``coadd.zspec.fits`` beside ``coadd.fits``. Raises ConfigError for several inputs."""
     if len(files) > 1:
-        raise ConfigError(f"{len(files)} inputs: name the catalogue with -o")
+        raise ConfigError(f"{len(files)} files to read: name the catalogue with -o")
     name = files[0].name
     for ending in (".gz", ".fz", ".fits", ".fit"):
         name = name.removesuffix(ending)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from rich.markup import escape
+
 from zspec.cli import terminal
 from zspec.metrics import say_threshold
 
@@ -60,12 +62,27 @@ def _about(document: dict[str, Any]) -> None:
     terminal.say("columns    " + ", ".join(f"{k} {v}" for k, v in document["columns"].items()))
     for note in document["notes"]:
         terminal.say(f"rows       {note}")
-    terminal.say(f"rows       {document['rows']} evaluated, of {document['objects']} objects")
+    terminal.say(
+        f"rows       {document['rows']} evaluated, of {document['objects']} objects; without an "
+        f"answer: {unanswered(document)}"
+    )
     how = document["bootstrap"]
     terminal.say(
         f"intervals  {100 * how['level']:.4g} %, bootstrap over objects, {how['replicates']} "
         f"replicates, seed {how['seed']}"
     )
+
+
+def unanswered(part: Mapping[str, Any]) -> str:
+    """Rows without an answer, of each catalogue.
+
+    >>> unanswered({"unanswered": [3, 0]})
+    '3 of A, 0 of B'
+    """
+    numbers = part["unanswered"]
+    if isinstance(numbers, int):
+        return str(numbers)
+    return ", ".join(f"{n} of {chr(ord('A') + k)}" for k, n in enumerate(numbers))
 
 
 def _show_one(document: dict[str, Any], definitions: Mapping[str, str]) -> None:
@@ -79,7 +96,7 @@ def _show_one(document: dict[str, Any], definitions: Mapping[str, str]) -> None:
     terminal.stdout.print(table)
     _show_definitions(dict(_computed(results)), definitions)
     _show_matrix(results)
-    _show_notes(results)
+    _say_notes(_notes(results))
 
 
 def _computed(results: Results) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -94,18 +111,25 @@ def _show_definitions(results: Results, definitions: Mapping[str, str]) -> None:
         terminal.say(f"  {name:13}{definitions[name].replace('thr', thr)}")
 
 
-def _show_notes(results: Results) -> None:
+def _say_notes(lines: list[str]) -> None:
+    """Lines below an empty one."""
+    if lines:
+        terminal.stdout.print()
+    for line in lines:
+        terminal.say(line)
+
+
+def _notes(results: Results, of: str = "") -> list[str]:
     """One line for each reason, with the metrics that it concerns."""
     reasons: dict[tuple[bool, str], list[str]] = {}
     for name, result in results.items():
         if result["value"] is None or result.get("note"):
             key = (result["value"] is None, result.get("note", "nothing to compute it of"))
             reasons.setdefault(key, []).append(name)
-    if reasons:
-        terminal.stdout.print()
-    for (missing, why), names in reasons.items():
-        said = "not computed: " if missing else ""
-        terminal.say(f"{said}{', '.join(names)}: {why}")
+    return [
+        f"{'not computed: ' if missing else ''}{', '.join(names)}{of}: {why}"
+        for (missing, why), names in reasons.items()
+    ]
 
 
 def _show_matrix(results: Results) -> None:
@@ -113,10 +137,14 @@ def _show_matrix(results: Results) -> None:
     matrix = results.get("confusion", {}).get("matrix")
     if not matrix:
         return
-    table = terminal.grid("true \\ found", *[f"#{c}" for c in matrix["classes"]], "#rows")
-    for name, counts in zip(matrix["classes"], matrix["counts"], strict=True):
-        total = sum(counts)
-        shares = [f"{n / total:.3f} ({n})" if total else "-" for n in counts]
+    heads, counts = [escape(terminal.clean(c)) for c in matrix["classes"]], matrix["counts"]
+    if any(matrix["none"]):
+        heads = [*heads, "none"]
+        counts = [[*row, n] for row, n in zip(counts, matrix["none"], strict=True)]
+    table = terminal.grid("true \\ found", *[f"#{head}" for head in heads], "#rows")
+    for name, numbers in zip(matrix["classes"], counts, strict=True):
+        total = sum(numbers)
+        shares = [f"{n / total:.3f} ({n})" if total else "-" for n in numbers]
         terminal.row(table, name, *shares, total)
     terminal.stdout.print()
     terminal.stdout.print(table)
@@ -128,6 +156,8 @@ def _show_groups(groups: list[dict[str, Any]]) -> None:
         return
     label = {k: [str(g["label"][k]) for g in groups] for k in groups[0]["label"]}
     label["rows"] = [str(group["n"]) for group in groups]
+    if any(group["unanswered"] for group in groups):
+        label["no answer"] = [str(group["unanswered"]) for group in groups]
     columns = {
         name: [_cell(group["metrics"][name]) for group in groups]
         for name in groups[0]["metrics"]
@@ -187,11 +217,8 @@ def _show_comparison(document: dict[str, Any], definitions: Mapping[str, str]) -
     terminal.stdout.print(_compared(document, letters))
     best = {name: r for results in document["metrics"] for name, r in _computed(results)}
     _show_definitions({name: best[name] for name in definitions if name in best}, definitions)
-    for letter, results in zip(letters, document["metrics"], strict=True):
-        for name, result in results.items():
-            if result["value"] is None:
-                why = result.get("note", "nothing to compute it of")
-                terminal.say(f"not computed: {name} of {letter}: {why}")
+    pairs = zip(letters, document["metrics"], strict=True)
+    _say_notes([line for letter, results in pairs for line in _notes(results, f" of {letter}")])
 
 
 def _compared(part: Mapping[str, Any], letters: list[str]) -> Any:
@@ -216,7 +243,8 @@ def _show_groups_compared(document: dict[str, Any], groups: list[dict[str, Any]]
     letters = [chr(ord("A") + k) for k in range(len(document["catalogues"]))]
     for group in groups:
         label = ", ".join(f"{k} {v}" for k, v in group["label"].items())
-        terminal.say(f"\n{label}: {group['n']} rows")
+        without = f", without an answer: {unanswered(group)}" * any(group["unanswered"])
+        terminal.say(f"\n{label}: {group['n']} rows{without}")
         if group["n"]:
             terminal.stdout.print(_compared(group, letters))
 

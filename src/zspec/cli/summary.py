@@ -17,17 +17,24 @@ def summarise(made: Catalog, path: str, seconds: float | None = None) -> dict[st
     """Objects by class and by flag, failures and rate, as plain values for a table or JSON."""
     rows = made.redshifts
     zwarn = np.asarray(rows["ZWARN"])
-    calibrated = made.header.get("CALIB", False)
+    calibrated, partial = (_card(made, name) for name in ("CALIB", "PARTIAL"))
     return {
         "catalogue": path,
         "spectra": len(rows),
         "zwarn_0": int((zwarn == 0).sum()),
         "classes": [_class(rows, name) for name in sorted(set(rows["SPECTYPE"].tolist()) - {""})],
         "flags": _flags(zwarn),
-        "calibrated": bool(calibrated[0] if isinstance(calibrated, tuple) else calibrated),
+        "calibrated": calibrated,
+        "partial": partial,
         "seconds": None if seconds is None else round(seconds, 2),
         "failures": [{"file": file, "error": error} for file, error in made.failures],
     }
+
+
+def _card(made: Catalog, name: str) -> bool:
+    """A header card that is true or false; false where it is missing."""
+    value = made.header.get(name, False)
+    return bool(value[0] if isinstance(value, tuple) else value)
 
 
 def _class(rows: Any, name: str) -> dict[str, Any]:
@@ -65,19 +72,22 @@ def show(summary: dict[str, Any], as_json: bool) -> None:
     if summary["seconds"]:
         speed = summary["spectra"] / summary["seconds"]
         rate = f" in {summary['seconds']:.1f} s ({speed:.1f}/s)"
+    if summary["partial"]:
+        terminal.say("partial    interrupted: not all inputs are in it")
     terminal.say(f"spectra    {summary['spectra']}{rate}, {summary['zwarn_0']} with ZWARN 0")
     if not summary["calibrated"]:
         terminal.say("calibrated no: PROB is as the model gives it, and ZCONF is NaN")
     _show_classes(summary)
     _show_flags(summary)
     if summary["failures"]:
-        terminal.say(f"\n{len(summary['failures'])} files could not be read:")
+        number = len(summary["failures"])
+        terminal.say(f"\n{number} file{'s' * (number > 1)} could not be read:")
         for failure in summary["failures"]:
             terminal.say(f"  {failure['error']}")
 
 
 def _show_classes(summary: dict[str, Any]) -> None:
-    table = terminal.grid("class", "#spectra", "#ZWARN 0", "#z min", "#z median", "#z max")
+    table = terminal.grid("class", "#spectra", "#ZWARN 0", "#their z min", "#median", "#max")
     for item in summary["classes"]:
         z = [item[k] for k in ("z_min", "z_median", "z_max")]
         cells = ["" if v is None else f"{v:.4f}" for v in z]

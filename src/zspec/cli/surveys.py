@@ -84,4 +84,5 @@ def _details(survey: Survey) -> None:
     for name, option in options.items():
         shown = option["default"]
         shown = ",".join(map(str, shown)) if isinstance(shown, tuple) else shown
-        terminal.say(f"  -S {name}={shown}  {' '.join(option['help'].split())}")
+        text = " ".join(option["help"].replace("``", "").split())
+        terminal.say(f"  -S {name}={shown}  {text}")

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from zspec.evaluation.compare import Row, compare, disagreements
-from zspec.evaluation.groups import Grouping
+from zspec.evaluation.groups import Group, Grouping
 from zspec.evaluation.measure import Settings, as_json, evaluate, evaluate_groups, resample
 from zspec.evaluation.sample import Sample
 
@@ -20,7 +20,7 @@ def document(
     by = []
     for grouping in groupings:
         groups = [
-            {**_group(group), "metrics": as_json(results)}
+            {**_group(group, sample), "metrics": as_json(results)}
             for group, results in evaluate_groups(sample, grouping, settings, drawn)
         ]
         by.append({"by": list(grouping.by), "notes": list(grouping.notes), "groups": groups})
@@ -46,11 +46,12 @@ def comparison(
         for group in grouping.groups:
             parts = [sample[group.rows] for sample in samples]
             rows = compare(parts, settings, drawn[group.rows])
-            groups.append({**_group(group), **_side_by_side(rows)})
+            groups.append({**_group(group, *samples), **_side_by_side(rows)})
         by.append({"by": list(grouping.by), "notes": list(grouping.notes), "groups": groups})
     return {
         "catalogues": list(names),
         **_about(samples[0], settings),
+        "unanswered": [int(sample.unanswered.sum()) for sample in samples],
         "notes": [
             f"{name}: {note}" for name, s in zip(names, samples, strict=True) for note in s.notes
         ],
@@ -66,19 +67,26 @@ def _about(sample: Sample, settings: Settings) -> dict[str, Any]:
         "columns": dict(sample.sources),
         "rows": len(sample),
         "objects": int(sample.objects.max(initial=-1)) + 1,
+        "unanswered": int(sample.unanswered.sum()),
         "notes": list(sample.notes),
         "bootstrap": asdict(settings.bootstrap),
         "definitions": {metric.name: metric.sentence for metric in settings.metrics},
     }
 
 
-def _group(group: Any) -> dict[str, Any]:
-    """The label of a group and its bins; an open end of a bin is null."""
+def _group(group: Group, *samples: Sample) -> dict[str, Any]:
+    """The label of a group, its bins and numbers of rows; an open end of a bin is null."""
     edges = {
         name: [value if abs(value) < float("inf") else None for value in pair]
         for name, pair in group.edges.items()
     }
-    return {"label": dict(group.label), "edges": edges, "n": len(group.rows)}
+    without = [int(sample.unanswered[group.rows].sum()) for sample in samples]
+    return {
+        "label": dict(group.label),
+        "edges": edges,
+        "n": len(group.rows),
+        "unanswered": without[0] if len(samples) == 1 else without,
+    }
 
 
 def _side_by_side(rows: Sequence[Row]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import tomli
@@ -13,11 +13,21 @@ from zspec.fits import open_fits
 
 def newest(folder: Path) -> Path:
     """The catalogue of zspec that was written last in a folder. Raises InputError."""
-    files = sorted(folder.glob("*.fits"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in files:
-        if is_catalogue(path):
-            return path
-    raise InputError(f"{folder.resolve()}: no catalogue of zspec here; name a file")
+    found = next(catalogues(folder), None)
+    if found is None:
+        raise InputError(f"{folder.resolve()}: no catalogue of zspec here; name a file")
+    return found
+
+
+def catalogues(folder: Path) -> Iterator[Path]:
+    """The finished catalogues of zspec in a folder, the newest first.
+
+    What a broken run left (``.partial.fits``) and hidden files are none.
+    """
+    files = [path for path in folder.glob("*.fits") if not path.name.startswith(".")]
+    files = [path for path in files if not path.name.endswith(".partial.fits") and path.is_file()]
+    files.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    return filter(is_catalogue, files)
 
 
 def is_catalogue(path: Path) -> bool:

@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 from zspec.errors import ConfigError, InputError
 from zspec.evaluation.frame import FIBRE, MISSING, Frame
 
-KEYS = (("TARGETID",), FIBRE)
-"""What is tried where the user names nothing."""
+SPECTRUM = ("FILE", "ROW")
+"""One spectrum of one file, where zspec made both tables."""
+TARGET = "TARGETID"
+KEYS = ((TARGET,), FIBRE)
+"""What is tried after those where the user names nothing."""
 EXACT = 2**53
 """Up to here every whole number is a float64."""
 
@@ -32,23 +35,67 @@ class Match:
 def match(catalogue: Frame, truth: Frame, on: str | None = None) -> Match:
     """Match on ``row``, on named columns (``A,B=C``: B here is C in the truth), or on an id.
 
-    An id is TARGETID, else PLATE, MJD and FIBERID. Of a truth's duplicates the first counts. Raises
-    ConfigError where there is nothing to match on, InputError where nothing matches.
+    An id is FILE and ROW, else TARGETID, else PLATE, MJD and FIBERID. A TARGETID of 0 or less is
+    none. Of a truth's duplicates the first counts. Raises ConfigError where there is nothing to
+    match on, InputError where nothing matches.
     """
     if on == "row":
         return _by_row(catalogue, truth)
+    if on is None and (matched := _by_spectrum(catalogue, truth)):
+        return matched
     pairs = _pairs(catalogue, truth, on)
     name = "-".join(mine for mine, _ in pairs)
-    mine = [catalogue[here] for here, _ in pairs]
-    theirs = [truth[there] for _, there in pairs]
+    mine = [key(catalogue, here) for here, _ in pairs]
+    theirs = [key(truth, there) for _, there in pairs]
     found, duplicates = join(mine, theirs)
     rows = np.flatnonzero(found >= 0)
     if not len(rows):
         raise InputError(
             f"no row of {catalogue.name} is in {truth.name} by {name} "
-            f"(first here: {_example(mine)}; there: {_example(theirs)}); name columns with --match"
+            f"(first here: {_example(catalogue, [here for here, _ in pairs])}; "
+            f"there: {_example(truth, [there for _, there in pairs])}); name columns with --match"
         )
-    return Match(rows, found[rows], _notes(name, found, len(truth), duplicates))
+    notes = _notes(name, found, len(truth), duplicates)
+    without = int(np.any([missing(column) for column in mine], axis=0).sum())
+    if without:
+        notes = (*notes, f"{without} rows have no {name}, and match none")
+    return Match(rows, found[rows], notes)
+
+
+def _by_spectrum(catalogue: Frame, truth: Frame) -> Match | None:
+    """Rows of the same spectrum of the same file, and with the same TARGETID where both have it.
+
+    None where no row is: one object may be in other files there.
+    """
+    if not all(catalogue.find(c) and truth.find(c) for c in SPECTRUM):
+        return None
+    both = catalogue.find(TARGET) and truth.find(TARGET)
+    columns = (*SPECTRUM, TARGET) if both else SPECTRUM
+    found, duplicates = join([catalogue[c] for c in columns], [truth[c] for c in columns])
+    rows = np.flatnonzero(found >= 0)
+    if not len(rows):
+        return None
+    return Match(rows, found[rows], _notes("FILE and ROW", found, len(truth), duplicates))
+
+
+def key(frame: Frame, column: str) -> NDArray[Any]:
+    """A column of a key; a TARGETID that stands for none is missing, so that it equals no other."""
+    values = frame[column]
+    if column.upper() != TARGET:
+        return values
+    none = no_id(values)
+    if not none.any():
+        return values
+    if values.dtype.kind == "f":
+        return np.where(none, np.nan, values)
+    return np.where(none, MISSING, values.astype(np.int64))
+
+
+def no_id(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where a number stands for no id: 0, -1, and all that are negative."""
+    if values.dtype.kind not in "iuf":
+        return np.zeros(len(values), bool)
+    return np.asarray(values <= 0)
 
 
 def _by_row(catalogue: Frame, truth: Frame) -> Match:
@@ -89,7 +136,7 @@ def join(
     first = np.searchsorted(ordered, here, side="left")
     after = np.searchsorted(ordered, here, side="right")
     found = np.full(len(here), -1, np.intp)
-    some = (after > first) & ~np.any([_missing(column) for column in mine], axis=0)
+    some = (after > first) & ~np.any([missing(column) for column in mine], axis=0)
     found[some] = order[first[some]]
     return found, some & (after - first > 1)
 
@@ -127,7 +174,7 @@ def _whole(values: NDArray[Any]) -> NDArray[Any]:
     return np.where(np.isfinite(values), values, MISSING).astype(np.int64)
 
 
-def _missing(values: NDArray[Any]) -> NDArray[np.bool_]:
+def missing(values: NDArray[Any]) -> NDArray[np.bool_]:
     """Rows without a key."""
     if values.dtype.kind == "f":
         return np.asarray(np.isnan(values))
@@ -155,6 +202,7 @@ def _notes(
     return tuple(notes)
 
 
-def _example(key: list[NDArray[Any]]) -> str:
+def _example(frame: Frame, columns: list[str]) -> str:
     """The key of the first row."""
-    return "-".join(str(_text(column[:1])[0]) for column in key) if len(key[0]) else "no row"
+    first = [_text(frame[column][:1]) for column in columns]
+    return "-".join(str(value[0]) for value in first) if len(frame) else "no row"

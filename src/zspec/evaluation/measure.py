@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zspec.evaluation.groups import Group, Grouping
-from zspec.evaluation.sample import Sample
+from zspec.evaluation.sample import LABELS, Sample
 from zspec.metrics import BY_NAME, Draw, Metric, Statistic, Threshold, draw
 from zspec.metrics.registry import GAUSSIAN, MAX_CATASTROPHIC
 
@@ -53,7 +53,7 @@ class Result:
     note: str = ""
     """Why there is no value, or what was left out."""
     matrix: dict[str, Any] | None = None
-    """Of ``confusion``: classes, and counts[true][found]."""
+    """Of ``confusion``: classes, counts[true][found], and ``none``: [true] with no class found."""
 
 
 @dataclass(frozen=True)
@@ -171,19 +171,20 @@ def _usable(sample: Sample, metric: Metric, limits: Any) -> tuple[NDArray[np.boo
         others = _classes_of(sample, ~usable)
         if others:
             notes.append(f"without {others}: no threshold")
-    for need in metric.needs:
+    for need in sorted(metric.needs, key=lambda need: need == metric.fails):
         known = _known(need, sample.columns[need])
         left = int((usable & ~known).sum())
+        fails = need == metric.fails
         if left:
-            notes.append(f"{left} rows without {need}")
-        usable &= known
+            notes.append(f"{left} rows without {need}{' count as failures' if fails else ''}")
+        usable &= known | fails
     return usable, "; ".join(notes)
 
 
 def _known(need: str, column: NDArray[Any]) -> NDArray[np.bool_]:
     """Rows whose value means something."""
     known: NDArray[np.bool_]
-    if need in ("label", "label_true"):
+    if need in LABELS:
         known = column >= 0
     elif need in ("sigma", "bound"):
         known = np.isfinite(column) & (column > 0)
@@ -250,14 +251,20 @@ def _plain(value: float) -> float | None:
 
 
 def _matrix(sample: Sample, prepared: Prepared) -> dict[str, Any] | None:
-    """Counts[true][found] of the classes of a sample."""
+    """Counts[true][found] of the classes of a sample, and the rows whose class was not found."""
     if prepared.statistic is None:
         return None
     size = len(sample.names)
     true = sample.columns["label_true"][prepared.rows]
     found = sample.columns["label"][prepared.rows]
-    counts = np.bincount(true * size + found, minlength=size**2).reshape(size, size)
-    return {"classes": list(sample.names), "counts": counts.tolist()}
+    some = found >= 0
+    counts = np.bincount(true[some] * size + found[some], minlength=size**2)
+    none = np.bincount(true[~some], minlength=size)
+    return {
+        "classes": list(sample.names),
+        "counts": counts.reshape(size, size).tolist(),
+        "none": none.tolist(),
+    }
 
 
 def as_json(results: Mapping[str, Result]) -> dict[str, Any]:

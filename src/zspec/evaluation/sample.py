@@ -11,11 +11,25 @@ from numpy.typing import NDArray
 
 from zspec.errors import ConfigError
 from zspec.evaluation.frame import Frame
-from zspec.evaluation.matching import Match, match
+from zspec.evaluation.matching import Match, key, match, missing, no_id
 from zspec.flags import ZWarn
+from zspec.metrics import METRICS
 
 NUMBERS = ("z", "z_true", "sigma", "snr", "mag", "prob", "zconf", "bound")
 LABELS = ("label", "label_true")
+NO_TRUTH = (
+    ZWarn.NODATA,
+    ZWarn.SKY,
+    ZWarn.LITTLE_COVERAGE,
+    ZWarn.SMALL_DELTA_CHI2,
+    ZWarn.Z_FITLIMIT,
+    ZWarn.BAD_MINFIT,
+    ZWarn.UNPLUGGED,
+    ZWarn.BAD_TARGET,
+    ZWarn.POORDATA,
+)
+"""Bits of a pipeline with which its redshift is no truth. With the others, such as MANY_OUTLIERS,
+it is doubted for the model's sake, not for the redshift's."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +59,18 @@ class Choice:
     """Class to coarser class."""
     robust: Mapping[str, float] | float | None = None
     """Limit of sigma, one or one for each class, above which a redshift is unstable."""
+    truth_all: bool = False
+    """Also where the pipeline that made the truth warns of it; never with NODATA."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """n rows that have a prediction and a truth."""
+    """n rows that have a truth; what is predicted is unknown where there is no answer."""
 
     columns: Mapping[str, NDArray[Any]]
     """(n,) each, those that are there: z, z_true, sigma, snr, mag, prob, zconf, bound (float64, NaN
-    unknown), label, label_true (index into ``names``, -1 unknown), zwarn."""
+    unknown), label, label_true (index into ``names``, -1 unknown), zwarn, and zwarn_true, of the
+    pipeline that made the truth."""
     names: tuple[str, ...]
     """Classes."""
     objects: NDArray[np.intp]
@@ -71,6 +88,16 @@ class Sample:
     def __len__(self) -> int:
         """Number of rows."""
         return len(self.ids)
+
+    @property
+    def unanswered(self) -> NDArray[np.bool_]:
+        """(n,) rows with a true redshift and no predicted one; of a table of classes, no class."""
+        columns = self.columns
+        if {"z", "z_true"} <= set(columns):
+            return np.asarray(np.isnan(columns["z"]) & np.isfinite(columns["z_true"]))
+        if set(LABELS) <= set(columns):
+            return np.asarray((columns["label"] < 0) & (columns["label_true"] >= 0))
+        return np.zeros(len(self), bool)
 
     def __getitem__(self, rows: NDArray[Any]) -> Sample:
         """Some of the rows, as a mask or as indices."""
@@ -115,7 +142,7 @@ def assemble(
         {role: name for role, (_, name) in spelled.items()},
         matched.notes,
     )
-    judged = _judged(_split(sample, choice), choice)
+    judged = _split(_blanked(_judged(sample, choice)), choice)
     return judged if columns.object else _warned(judged)
 
 
@@ -139,6 +166,8 @@ def _spelled(
             name = frame.role(role.removesuffix("_true"))  # Z of a truth is the true redshift
         if name and (given or name not in taken or frame is truth):
             spelled[role] = (frame, name)
+    if truth is not None and not carried and (name := _warning_of(truth, spelled)):
+        spelled["zwarn_true"] = (truth, name)
     if "z" not in spelled and "label" not in spelled:
         raise ConfigError(
             f"{catalogue.name}: no redshift (no column Z); name it with --z. Spectra? Predict "
@@ -152,6 +181,17 @@ def _spelled(
     return spelled
 
 
+def _warning_of(truth: Frame, spelled: Mapping[str, tuple[Frame, str]]) -> str | None:
+    """ZWARN of the truth, where the truth is what that file's pipeline found.
+
+    ZWARN of a file with Z_TRUE, or with redshifts seen by eye, is not of the truth.
+    """
+    role = next((role for role in ("z", "label") if f"{role}_true" in spelled), None)
+    if role is None or spelled[f"{role}_true"][1] != truth.role(role):
+        return None
+    return truth.role("zwarn")
+
+
 def _typed(
     read: Mapping[str, NDArray[Any]], choice: Choice
 ) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
@@ -162,8 +202,8 @@ def _typed(
             values[role] = read[role].astype(np.float64)
         except ValueError:
             raise ConfigError(f"the column of {role} holds text, not numbers") from None
-    if "zwarn" in read:
-        values["zwarn"] = np.nan_to_num(read["zwarn"]).astype(np.int64)
+    for role in {"zwarn", "zwarn_true"} & set(read):
+        values[role] = np.nan_to_num(read[role]).astype(np.int64)
     found = {role: np.unique(read[role], return_inverse=True) for role in LABELS if role in read}
     named = {role: [_class(v, choice.coarse) for v in u[0].tolist()] for role, u in found.items()}
     names = tuple(sorted({name for texts in named.values() for name in texts if name}))
@@ -183,7 +223,11 @@ def _objects(catalogue: Frame, columns: Columns, matched: Match) -> NDArray[np.i
     """(n,) index of the object of each row."""
     if columns.object is None:
         return np.arange(len(matched.rows))
-    return np.unique(catalogue[columns.object][matched.rows], return_inverse=True)[1]
+    values = key(catalogue, columns.object)[matched.rows]
+    index = np.unique(values, return_inverse=True)[1]
+    alone = missing(values)  # of these nobody knows which are one object
+    index[alone] = len(index) + np.arange(int(alone.sum()))
+    return np.unique(index, return_inverse=True)[1]
 
 
 def _ids(catalogue: Frame, matched: Match) -> NDArray[Any]:
@@ -202,7 +246,7 @@ def _split(sample: Sample, choice: Choice) -> Sample:
     if choice.robust is None:
         if "zwarn" not in columns or not (columns["zwarn"] & flag).any():
             return sample
-        robust = columns["zwarn"] & flag == 0
+        robust = np.where(sample.unanswered, -1, columns["zwarn"] & flag == 0)
     elif "sigma" not in columns:
         raise ConfigError("--robust needs an uncertainty: name its column with --zerr")
     else:
@@ -234,12 +278,13 @@ def _judged(sample: Sample, choice: Choice) -> Sample:
             notes.append(f"{number} rows left out: {why}")
         keep[condition] = False
 
-    if "zwarn" in columns:
-        leave(columns["zwarn"] & int(ZWarn.NODATA) != 0, "no data (ZWARN NODATA)")
     leave(~_some(columns, "z_true", "label_true"), "no true redshift or class")
-    leave(~_some(columns, "z", "label"), "no redshift or class predicted")
-    for role in {"z", "z_true"} & set(columns):
-        leave(columns[role] <= -1, f"{role} <= -1 is no redshift")
+    if "z_true" in columns:
+        leave(columns["z_true"] <= -1, "z_true <= -1 is no redshift")
+    if "zwarn_true" in columns:
+        for bits, hint in _doubts(choice):
+            warned = columns["zwarn_true"] & bits
+            leave(warned != 0, f"the truth has ZWARN {_said(warned[keep])}{hint}")
     if choice.good:
         if "zwarn" not in columns:
             raise ConfigError("--good needs a column ZWARN, which is missing")
@@ -247,9 +292,53 @@ def _judged(sample: Sample, choice: Choice) -> Sample:
     return replace(sample[keep], notes=tuple(notes))
 
 
+def _doubts(choice: Choice) -> list[tuple[int, str]]:
+    """Bits of ZWARN that leave out rows of a truth, and what can be done about it."""
+    never = int(ZWarn.NODATA)
+    others = sum(int(bit) for bit in NO_TRUTH) & ~never
+    return [(never, "")] + [(others, "; --truth-all keeps them")] * (not choice.truth_all)
+
+
+def _said(zwarn: NDArray[np.int64]) -> str:
+    """The bits that any row has, with their numbers of rows."""
+    counts = {bit.name: int((zwarn & int(bit) != 0).sum()) for bit in NO_TRUTH}
+    return ", ".join(f"{name} ({n})" for name, n in counts.items() if n)
+
+
+def _blanked(sample: Sample) -> Sample:
+    """Without an answer (NODATA, no redshift), nothing that is predicted means anything."""
+    columns, notes = dict(sample.columns), list(sample.notes)
+    empty = columns.get("zwarn", np.zeros(len(sample), np.int64)) & int(ZWarn.NODATA) != 0
+    if "z" in columns:
+        impossible = columns["z"] <= -1
+        blank = empty | impossible | ~np.isfinite(columns["z"])
+        for role in {"z", "sigma", "zconf"} & set(columns):
+            columns[role] = np.where(blank, np.nan, columns[role])
+    if "label" in columns:
+        columns["label"] = np.where(empty, -1, columns["label"])
+        if "prob" in columns:
+            columns["prob"] = np.where(columns["label"] < 0, np.nan, columns["prob"])
+    made = replace(sample, columns=columns)
+    without = made.unanswered
+    if without.any():
+        reasons = {"ZWARN NODATA": without & empty}
+        if "z" in columns:
+            reasons["z <= -1"] = without & impossible & ~empty
+        rest = without & ~np.any(list(reasons.values()), axis=0)
+        reasons["no redshift" if "z" in columns else "no class"] = rest
+        why = ", ".join(f"{int(rows.sum())} {name}" for name, rows in reasons.items() if rows.any())
+        failing = ", ".join(metric.name for metric in METRICS if metric.fails)
+        notes.append(
+            f"{int(without.sum())} rows have no answer ({why}): failures in {failing}; left out "
+            "of the other metrics"
+        )
+    return replace(made, notes=tuple(notes))
+
+
 def _warned(sample: Sample) -> Sample:
     """The same sample, with a note where ids repeat."""
-    repeated = len(sample) - len(np.unique(sample.ids))
+    known = sample.ids[~no_id(sample.ids)]
+    repeated = len(known) - len(np.unique(known))
     if not repeated:
         return sample
     note = (

@@ -1,6 +1,7 @@
 """Classes, probabilities, and what is kept by ZWARN = 0. All take arrays (n,).
 
-Classes are integer codes that prediction and truth share.
+Classes are integer codes that prediction and truth share; -1 is a class that was not found. A
+redshift that is NaN is not good.
 """
 
 from __future__ import annotations
@@ -26,16 +27,14 @@ def acc(label: Codes, label_true: Codes) -> Sums:
 
 def confusion(label: Codes, label_true: Codes) -> Sums:
     """Mean over true classes of the fraction found: the diagonal of the matrix, true by found."""
-    size = int(max(label.max(initial=0), label_true.max(initial=0))) + 1
-    return Sums((np.ones(len(label)),), label_true * size + label, size**2, mean_diagonal)
+    classes = int(label_true.max(initial=0)) + 1
+    return Sums((label == label_true, np.ones(len(label))), label_true, classes, mean_share)
 
 
-def mean_diagonal(sums: Floats) -> Floats:
-    """Mean of the diagonal of counts (..., true * found, 1), each row normalised."""
-    size = round(sums.shape[-2] ** 0.5)
-    matrix = sums[..., 0].reshape(*sums.shape[:-2], size, size)
-    number = matrix.sum(axis=-1)
-    share = np.diagonal(matrix, axis1=-2, axis2=-1) / np.where(number > 0, number, 1)
+def mean_share(sums: Floats) -> Floats:
+    """Mean over the true classes that are there of hits / n, of sums (..., class, column)."""
+    hits, number = sums[..., 0], sums[..., 1]
+    share = hits / np.where(number > 0, number, 1)
     with np.errstate(invalid="ignore"):
         out: Floats = share.sum(axis=-1) / (number > 0).sum(axis=-1)
     return out

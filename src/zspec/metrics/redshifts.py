@@ -1,4 +1,6 @@
-"""How near redshifts are to the truth. All take arrays (n,); nothing here may be NaN.
+"""How near redshifts are to the truth. All take arrays (n,).
+
+Nothing here may be NaN, but z in ``gf`` and ``right``, where it is no good redshift.
 
 d = (z - z_true) / (1 + z_true). A threshold is one number, or (n,) by the true class.
 """
@@ -36,12 +38,12 @@ def offset(z: Floats, z_true: Floats) -> Median:
 
 
 def gf(z: Floats, z_true: Floats, thr: Floats | float) -> Sums:
-    """Good fraction N(bias < thr) / N; GaSNet-II eq. 10."""
+    """Good fraction N(bias < thr) / N; GaSNet-II eq. 10. A redshift that is NaN is not good."""
     return mean(log_bias(z, z_true) < thr)
 
 
 def right(z: Floats, z_true: Floats, thr: Floats | float) -> Sums:
-    """Fraction with c|d| < thr, in km/s."""
+    """Fraction with c|d| < thr, in km/s. A redshift that is NaN is not right."""
     return mean(np.abs(C * residual(z, z_true)) < thr)
 
 

@@ -48,6 +48,8 @@ class Metric:
     """What the function's value is multiplied by: the speed of light in velocity forms."""
     of: str = ""
     """Of a velocity form: the metric that it is c times of."""
+    fails: str = ""
+    """The column of ``needs`` without which a row counts as a failure; others are left out."""
 
     def velocity(self) -> Metric:
         """The same in km/s."""
@@ -61,9 +63,9 @@ LABEL = ("label", "label_true")
 
 BIAS = Metric("bias", redshifts.bias, Z, "median of |ln((1+z_t)/(1+z_p))|", "low")
 OFFSET = Metric("offset", redshifts.offset, Z, "signed median of d", "0")
-GF = Metric("gf", redshifts.gf, Z, "fraction with bias < thr", "high", GOOD, "", True)
+GF = Metric("gf", redshifts.gf, Z, "fraction with bias < thr", "high", GOOD, "", True, fails="z")
 RIGHT_V = Metric(
-    "right", redshifts.right, Z, "fraction with c|d| < thr", "high", RIGHT, "km/s", True
+    "right", redshifts.right, Z, "fraction with c|d| < thr", "high", RIGHT, "km/s", True, fails="z"
 )
 STAR = Metric(
     "star",
@@ -74,17 +76,43 @@ STAR = Metric(
     {"STAR": 30.0},
     "km/s",
     True,
+    fails="z",
 )
 DZ = Metric("dz", redshifts.dz, Z, "mean of |d|", "low")
 MAE = Metric("mae", redshifts.mae, Z, "mean of |z_p - z_t|", "low")
 NMAD = Metric("nmad", redshifts.nmad, Z, "1.48 median(|Δz - median Δz| / (1+z_t))", "low")
-ETA = Metric("eta", redshifts.eta, Z, "fraction with |d| > thr", "low", 0.02, "", True)
+ETA = Metric(
+    "eta",
+    redshifts.eta,
+    Z,
+    "of rows with a redshift, the fraction with |d| > thr",
+    "low",
+    0.02,
+    "",
+    True,
+)
 CAT = replace(ETA, name="cat", thr=0.01)
-CAT_V = Metric("cat_v", redshifts.cat_v, Z, "fraction with c|d| > thr", "low", RIGHT, "km/s", True)
+CAT_V = Metric(
+    "cat_v",
+    redshifts.cat_v,
+    Z,
+    "of rows with a redshift, the fraction with c|d| > thr",
+    "low",
+    RIGHT,
+    "km/s",
+    True,
+)
 EBAR = Metric("ebar", uncertainties.ebar, ("sigma", "z_true"), "mean of sigma / (1+z_t)", "low")
-ACC = Metric("acc", classes.acc, LABEL, "fraction of right classes", "high", fraction=True)
+ACC = Metric(
+    "acc", classes.acc, LABEL, "fraction of right classes", "high", fraction=True, fails="label"
+)
 CONFUSION = Metric(
-    "confusion", classes.confusion, LABEL, "mean over true classes of the fraction found", "high"
+    "confusion",
+    classes.confusion,
+    LABEL,
+    "mean over true classes of the fraction found",
+    "high",
+    fails="label",
 )
 T = Metric(
     "t", uncertainties.t, SIGMA, "fraction with |z_t - z_p| / sigma <= thr", "", 3.0, "", True
@@ -118,6 +146,7 @@ PURITY = Metric(
     "of rows with ZWARN 0, the fraction with bias < thr",
     "high",
     GOOD_ALL,
+    fails="z",
 )
 COMPLETENESS = Metric(
     "completeness",
@@ -127,6 +156,7 @@ COMPLETENESS = Metric(
     "high",
     GOOD_ALL,
     fraction=True,
+    fails="z",
 )
 EFF = Metric(
     "eff",

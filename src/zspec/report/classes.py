@@ -13,7 +13,7 @@ from zspec.metrics import Threshold, say_threshold
 from zspec.metrics.redshifts import log_bias
 from zspec.metrics.registry import GOOD_ALL
 from zspec.report.redshifts import curves
-from zspec.report.style import COLOURS, GREY, NotDrawn, Plot, figure, objects, rows_with
+from zspec.report.style import COLOURS, GREY, NotDrawn, Plot, figure, objects, plain, rows_with
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 def confusion(sample: Sample, _: Settings) -> tuple[Figure, str]:
     """Shares of each true class by the class that was found, with counts."""
+    every = sample
     sample = rows_with(sample, "label", "label_true")
     true, found = sample.columns["label_true"], sample.columns["label"]
     size = len(sample.names)
@@ -35,13 +36,17 @@ def confusion(sample: Sample, _: Settings) -> tuple[Figure, str]:
     for i, j in np.ndindex(size, size):
         text, colour = f"{share[i, j]:.3f}\n{counts[i, j]}", "w" if share[i, j] > 0.55 else "k"
         axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=8)
-    axes.set_xticks(range(size), sample.names, rotation=30 if size > 4 else 0)
-    axes.set_yticks(range(size), sample.names)
+    names = [plain(name) for name in sample.names]
+    axes.set_xticks(range(size), names, rotation=30 if size > 4 else 0)
+    axes.set_yticks(range(size), names)
     axes.set(xlabel="found", ylabel="true")
     drawn.colorbar(shown, ax=axes, label="share of the true class", shrink=0.8)
+    known = int((every.columns["label_true"] >= 0).sum())
+    none = f" {known - len(true)} rows have no class and are not shown." * (known > len(true))
     caption = (
         f"Confusion matrix: each row is a true class and sums to 1; below each share its number "
-        f"of rows. Overall {float((true == found).mean()):.1%} are right. {objects(sample)}."
+        f"of rows.{none} Overall {float((true == found).sum()) / known:.1%} are right. "
+        f"{objects(sample)}."
     )
     return drawn, caption
 
@@ -53,7 +58,9 @@ def accuracy(sample: Sample, settings: Settings) -> tuple[Figure, str]:
 
 def cuts(sample: Sample, settings: Settings) -> tuple[Figure, str]:
     """Purity and completeness of what a cut in ZCONF keeps."""
+    without = int(sample.unanswered.sum())  # never kept, and never complete
     sample = rows_with(sample, "z", "z_true", "zconf")
+    total = len(sample) + without
     conf = sample.columns["zconf"]
     good, used = _good(sample, settings)
     order = np.argsort(-conf, kind="stable")
@@ -63,7 +70,7 @@ def cuts(sample: Sample, settings: Settings) -> tuple[Figure, str]:
     cut = conf[order][last]
     drawn = figure(7, 4.4)
     axes = drawn.subplots()
-    purity, completeness = (right / kept)[last], right[last] / len(sample)
+    purity, completeness = (right / kept)[last], right[last] / total
     axes.step(cut, purity, where="pre", color=COLOURS[0], label="purity")
     axes.step(
         cut, completeness, where="pre", color=COLOURS[1], linestyle="--", label="completeness"
@@ -71,13 +78,14 @@ def cuts(sample: Sample, settings: Settings) -> tuple[Figure, str]:
     axes.set(xlabel="least ZCONF that is kept", ylabel="fraction", xlim=(0, 1), ylim=(0, 1.02))
     if "zwarn" in sample.columns:
         zero = sample.columns["zwarn"] == 0
-        for name, x, marker in _points(zero, good):
+        for name, x, marker in _points(zero, good, total):
             axes.axhline(x, color=GREY, linewidth=0.8, linestyle=marker, label=name)
     axes.legend()
+    none = f" {without} rows without an answer are among all." * (without > 0)
     caption = (
         f"Purity (good among the kept) and completeness (kept and good among all) of the rows "
-        f"with at least this ZCONF; good: bias < {used}. Grey: the same of ZWARN = 0. "
-        f"{objects(sample)}."
+        f"with at least this ZCONF; good: bias < {used}. Grey: the same of ZWARN = 0."
+        f"{none} {objects(sample)}."
     )
     return drawn, caption
 
@@ -94,13 +102,15 @@ def _good(sample: Sample, settings: Settings) -> tuple[NDArray[np.bool_], str]:
     return log_bias(sample.columns["z"], sample.columns["z_true"]) < limit, say_threshold(thr)
 
 
-def _points(zero: NDArray[np.bool_], good: NDArray[np.bool_]) -> list[tuple[str, float, str]]:
+def _points(
+    zero: NDArray[np.bool_], good: NDArray[np.bool_], total: int
+) -> list[tuple[str, float, str]]:
     """Purity and completeness of ZWARN = 0, with the style of their lines."""
     if not zero.any():
         return []
     return [
         ("purity of ZWARN 0", float(good[zero].mean()), "-"),
-        ("completeness of ZWARN 0", float((good & zero).mean()), "--"),
+        ("completeness of ZWARN 0", float((good & zero).sum()) / total, "--"),
     ]
 
 

@@ -10,6 +10,9 @@ from typing import Any
 
 from zspec.metrics import say_threshold
 
+GENERATOR = '<meta name="generator" content="zspec">'
+"""By which a page of ours is known."""
+
 CSS = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
        color: #111; background: #fff; }
@@ -52,7 +55,8 @@ def page(
         parts.append(f"<h2>Left out</h2><ul>{items}</ul>")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
+        f'{GENERATOR}<meta name="viewport" content="width=device-width">'
+        f"<title>{escape(title)}</title>"
         f"<style>{CSS}</style></head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
     )
 
@@ -66,7 +70,11 @@ def _facts(document: Mapping[str, Any]) -> str:
         ("truth", document["truth"] or "what the catalogue carries"),
         ("columns", columns),
         *(("rows", note) for note in document["notes"]),
-        ("rows", f"{document['rows']} evaluated, of {document['objects']} objects"),
+        (
+            "rows",
+            f"{document['rows']} evaluated, of {document['objects']} objects; without an answer: "
+            f"{document['unanswered']}",
+        ),
         (
             "intervals",
             f"{100 * how['level']:.4g} %, bootstrap over objects, {how['replicates']} replicates, "

@@ -25,6 +25,7 @@ from zspec.report.style import (
     figure,
     linear,
     objects,
+    plain,
     rows_with,
     symmetric,
 )
@@ -146,7 +147,7 @@ def curves(
     for k, (label, part) in enumerate(by_class(sample)):
         points = list(_points(part, chosen, axis))
         for axes, name in zip(panels, names, strict=True):
-            any_drawn |= _curve(axes, points, name, k, label)
+            any_drawn |= _curve(axes, points, name, k, plain(label))
     if not any_drawn:
         raise NotDrawn(f"no bin has {LEAST} rows")
     for axes, name in zip(panels, names, strict=True):

@@ -154,6 +154,17 @@ def rows_with(sample: Sample, *roles: str) -> Sample:
     return sample[usable]
 
 
+def plain(text: str) -> str:
+    r"""Text of a file for a label: its dollars are no mathematics.
+
+    Not by ``text.parse_math``, which would print the powers of ten of logarithmic axes as source.
+
+    >>> plain("GAL$x$")
+    'GAL\\$x\\$'
+    """
+    return text.replace("$", r"\$")
+
+
 def objects(sample: Sample) -> str:
     """How many objects are shown, and rows where that is another number."""
     number = int(np.count_nonzero(np.bincount(sample.objects)))
