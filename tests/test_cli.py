@@ -52,7 +52,7 @@ def test_one_bad_file_of_many(zspec, toy_file, tmp_path):
     bad.write_bytes(b"")
     result = zspec("predict", tmp_path, "-o", tmp_path / "z.fits")
     assert result.exit_code == 1
-    assert "1 files could not be read" in result.output
+    assert "1 file could not be read" in result.output
     assert f"{bad}: is empty" in result.output
     shown = zspec("info", tmp_path / "z.fits", good)
     assert shown.exit_code == 0
@@ -63,7 +63,8 @@ def test_one_bad_file_of_many(zspec, toy_file, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["a.fits", "b.fits"], "2 inputs: name the catalogue with -o"),
+        (["a.fits", "b.fits"], "2 files to read: name the catalogue with -o"),
+        (["a.fits", "-o", "z.csv"], "a catalogue is a FITS file"),
         (["a.fits", "-S", "gain"], "-S gain: expected key=value"),
         (["a.fits", "--survey", "toy", "-S", "gian=3"], "did you mean 'gain'"),
         (["a.fits", "--survey", "tooy"], "did you mean 'toy'"),
@@ -146,3 +147,23 @@ def test_a_mistake_exits_with_2_and_a_bug_keeps_its_traceback():
     )
     assert bug.returncode == 1
     assert "Traceback" in bug.stderr
+
+
+def test_version_and_models_of_what_ships():
+    """Through the command line as installed, on the shipped checkpoint."""
+    for words, expected in ((["--version"], "zspec 0."), (["models"], "likelihood")):
+        code = "from zspec.cli import main; main()"
+        ran = subprocess.run(
+            [sys.executable, "-c", code, *words], capture_output=True, text=True, check=True
+        )
+        assert expected in ran.stdout
+
+
+def test_the_newcomers_own_catalogue_is_no_spectrum(zspec, toy_file, tmp_path):
+    zspec("predict", toy_file("a.fits", [1]), "-o", tmp_path / "z.fits")
+    with pytest.raises(ZspecError, match="is a catalogue of redshifts; spectra were expected"):
+        zspec("predict", tmp_path / "z.fits")
+
+
+def test_names_of_surveys_in_any_case(zspec, toy_file):
+    assert zspec("predict", "--survey", "TOY", toy_file("a.fits", [1])).exit_code == 0

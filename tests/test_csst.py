@@ -150,6 +150,16 @@ def test_ids_are_numbers_where_they_can_be(write):
     np.testing.assert_array_equal(spectra.truth.z, catalog["Z_TRUE"])
 
 
+def test_snr_is_the_mean_over_bands_of_each_bands_median(write):
+    gv, gi = images("GV", GV, flux=1.0), images("GI", GI, flux=3.0)  # error 0.5: SNR 2 and 6
+    gv[1][1][0, :5] = 500.0
+    gv[2][1][1], gi[2][1][1] = 0, 0
+    gi[2][1][2] = 0
+    path = write(*gv, *gi)
+    np.testing.assert_allclose(read(path).snr, [4, np.nan, 2])
+    np.testing.assert_allclose(read(path, bands="GI").snr, [6, np.nan, np.nan])
+
+
 def test_without_a_catalogue_ids_are_of_file_and_row(write):
     path = write(*images())
     spectra = read(path)

@@ -150,3 +150,12 @@ def test_a_command_plugin_adds_commands(install):
     )
     plugins.add_commands(app)
     assert [c.name for c in app.registered_commands] == ["x"]
+
+
+def test_a_plugin_that_exits_costs_itself_only(install):
+    def zspec_surveys():
+        raise SystemExit(3)
+
+    plugins = Plugins([install("bad", zspec_surveys=hookimpl(zspec_surveys))])
+    assert not plugins.surveys().found
+    assert plugins.failures[0].cause == "SystemExit: 3"

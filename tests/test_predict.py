@@ -138,7 +138,7 @@ def test_wrong_options_and_names_stop_at_once(toy_file, estimator):
     assert run(estimator, path, options={"gain": "2"}).redshifts["Z"][0] == pytest.approx(0.08)
     with pytest.raises(ConfigError, match="unknown option of survey toy 'gian'; did you mean 'gai"):
         run(estimator, path, options={"gian": "2"})
-    with pytest.raises(ConfigError, match="gain='two' is no float"):
+    with pytest.raises(ConfigError, match="gain='two' is no number"):
         run(estimator, path, options={"gain": "two"})
     with pytest.raises(PluginError, match="unknown survey 'toi'; did you mean 'toy'"):
         run(estimator, path, survey="toi")

@@ -207,6 +207,26 @@ def test_only_facts_about_the_fibre_become_flags(tmp_path):
     assert flags("c.fits", ZWARNING=4, SOURCETYPE="QSO") == 0
 
 
+@pytest.mark.parametrize("bit", range(12))
+def test_labels_of_unreliable_fits_are_no_truth(tmp_path, bit):
+    said = row(CLASS="QSO", Z=1.5, ZWARNING=np.int32(1 << bit))
+    truth = only(write_spec(tmp_path / "a.fits", row=said)).truth
+    stands = 1 << bit in (ZWarn.MANY_OUTLIERS, ZWarn.NEGATIVE_EMISSION)
+    assert truth.spectype.tolist() == ["QSO" if stands else ""]
+    assert np.isfinite(truth.z).tolist() == [stands]
+
+
+def test_no_label_that_was_checked_is_lost(sdss):
+    with (sdss / "manifest.csv").open() as lines:
+        listed = [r for r in csv.DictReader(lines) if r["zwarning"] and r["format"] != "spSpec"]
+    odd = [r for r in listed if r["zwarning"] != "0" and r["is_sky"] == "0"]
+    assert len(odd) == 39
+    for label in odd:
+        known = only(sdss / label["file"]).truth.spectype[0] != ""
+        assert known == (int(label["zwarning"]) & ZWarn.SMALL_DELTA_CHI2 == 0)
+        assert known or label["label_ok"] == "0"
+
+
 def test_which_pixels_are_good(tmp_path):
     table = coadd(ivar=np.full(3000, 4, "f4"))
     table["ivar"][[1, 2]] = 0, np.nan
@@ -233,11 +253,16 @@ def test_a_spectrum_without_data_is_a_row(tmp_path):
     assert not only(path).arms[0].usable.any()
 
 
-def test_lsf_gaps_take_the_nearest_good_pixel(tmp_path):
-    wdisp = np.full(3000, 1.2, "f4")
-    wdisp[:10], wdisp[20] = 0, np.nan
+def test_lsf_gaps_are_interpolated_and_the_ends_take_the_nearest_good_pixel(tmp_path):
+    wdisp = np.zeros(3000, "f4")
+    wdisp[10:100], wdisp[200:] = 1.2, 0.8
+    wdisp[20] = np.nan
     path = write_spec(tmp_path / "a.fits", coadd(wdisp=wdisp))
-    assert only(path).arms[0].resolution[0] / pixels.SIGMA == pytest.approx(1.2, rel=1e-5)
+    ratio = only(path).arms[0].resolution[0] / pixels.SIGMA
+    start = 35800 - pixels.FIRST
+    assert ratio[: start + 100] == pytest.approx(1.2, rel=1e-5)
+    assert ratio[start + 99 : start + 201] == pytest.approx(np.linspace(1.2, 0.8, 102), rel=1e-5)
+    assert ratio[start + 200 :] == pytest.approx(0.8, rel=1e-5)
     for name, values in (("b.fits", np.zeros(3000, "f4")), ("c.fits", None)):
         assert only(write_spec(tmp_path / name, coadd(wdisp=values))).arms[0].resolution is None
 
@@ -249,9 +274,23 @@ def test_pixels_out_of_phase_are_kept_as_they_are(tmp_path):
     assert np.allclose(arm.resolution[0], arm.wave * np.log(10) * 1e-4, rtol=1e-3)
 
 
-def test_air_is_said(tmp_path):
+@pytest.mark.parametrize(
+    ("card", "medium"),
+    [
+        *((card, None) for card in (True, 1, "T", " t ")),
+        *((card, "air") for card in (False, 0, "F", "false")),
+    ],
+)
+def test_air_is_said(tmp_path, card, medium):
     assert only(write_spec(tmp_path / "a.fits")).arms[0].medium is None
-    assert only(write_spec(tmp_path / "b.fits", header={"VACUUM": False})).arms[0].medium == "air"
+    assert only(write_spec(tmp_path / "b.fits", header={"VACUUM": card})).arms[0].medium == medium
+
+
+@pytest.mark.parametrize("card", [2, 0.5, "yes?"])
+def test_a_medium_that_is_neither_is_refused(tmp_path, card):
+    path = write_spec(tmp_path / "a.fits", header={"VACUUM": card})
+    with pytest.raises(InputError, match=r"a\.fits: header card VACUUM is .*; expected T or F"):
+        only(path)
 
 
 @pytest.mark.parametrize(
@@ -442,8 +481,6 @@ def test_training_table_says_its_wavelengths_or_the_user_does(tmp_path):
     path = write_training(tmp_path / "b.fits")
     with pytest.raises(InputError, match="-S wave_start="):
         only(path)
-    with pytest.raises(InputError, match="-S wave_step="):
-        only(path, wave_start=4000)
 
 
 def test_training_table_in_chunks(tmp_path, monkeypatch):
@@ -464,6 +501,9 @@ def test_training_table_in_chunks(tmp_path, monkeypatch):
         ({"bits": "BRIGHT"}, "'BRIGHT' is none of NOPLUG"),
         ({"wave_start": "-1"}, "positive"),
         ({"wave_step": "1", "wave_dex": "1e-4"}, "exclude"),
+        ({"wave_start": "4000"}, "wave_start needs wave_step or wave_dex"),
+        ({"wave_step": "1"}, "need wave_start"),
+        ({"wave_dex": "1e-4"}, "need wave_start"),
         ({"msk": "or"}, "did you mean 'mask'"),
     ],
 )
@@ -473,8 +513,8 @@ def test_options_are_strict(given, says):
 
 
 def test_options_from_text():
-    made = make_options(survey, {"mask": "or", "bits": "BRIGHTSKY,NOSKY", "wave_start": "4000"})
-    assert made == SDSS.Options("or", ("BRIGHTSKY", "NOSKY"), 4000.0)
+    given = {"mask": "or", "bits": "BRIGHTSKY,NOSKY", "wave_start": "4000", "wave_step": "1"}
+    assert make_options(survey, given) == SDSS.Options("or", ("BRIGHTSKY", "NOSKY"), 4000.0, 1.0)
 
 
 def test_demo_is_written_as_spec_and_read_back(tmp_path):

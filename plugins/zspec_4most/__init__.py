@@ -69,6 +69,9 @@ from zspec_4most.targets import Targets, target_columns
 ROWS = 64
 """Spectra in a chunk: with 23201 pixels each some 100 MB while they are converted."""
 
+CATALOGUE = 100
+"""Columns beyond which a table is no spectrum, and its header, slow to read, is left alone."""
+
 SIGMA_TO_FWHM = 2.0 * np.sqrt(2.0 * np.log(2.0))
 NATIVE_FLUX = "erg/(s*cm^2*Angstrom)"
 FIRST, STEP, PIXELS = 3700.0, 0.25, 23201
@@ -107,8 +110,9 @@ class FourMost(Survey):
 
     def sniff(self, hdus: Sequence[HDU]) -> bool:
         """A Phase 3 spectrum table of instrument QMOST, or of no instrument but with our names."""
-        tables = [h for h in hdus if find_columns(h) is not None]
-        instruments = {card(h.header, "INSTRUME").upper() for h in hdus} - {""}
+        few = [h for h in hdus if len(h.columns) < CATALOGUE]
+        tables = [h for h in few if find_columns(h) is not None]
+        instruments = {card(h.header, "INSTRUME").upper() for h in few} - {""}
         if instruments:
             return bool(tables) and bool(instruments & {"QMOST", "4MOST"})
         ours = {"WAVE", "FLUX", "ERR_FLUX", "QUAL"}

@@ -21,7 +21,9 @@ well, at WAVEOFF_GI -0.2 and +0.2.
 
 Masks: good is where flux and ivar are finite and ivar is above 0. TARGETID is the ID where it is a
 whole number, else 63 bits of SHA-256 of "ID:0"; without IDs, of "basename:row". The ID passes
-through as NAME, SNR_GU, SNR_GV and SNR_GI (means per band) as they are. Truth: Z_TRUE, and CLASS or
+through as NAME. SNR is the mean, over the bands read that have data, of each band's median of flux
+over error in its good pixels; the file's SNR_GU, SNR_GV and SNR_GI (means over the pixels of a
+band) pass through as they are. Truth: Z_TRUE, and CLASS or
 a SUBCLASS that is a kind of galaxy. ROW is the row of the images, or a source's first in SPECTRA.
 
 Fluxes of the CESS emulator are biased high where they are faint, since it clips counts at 0.
@@ -82,7 +84,10 @@ def band_pixels(band: str) -> NDArray[np.float64]:
 
 
 class CSST(Survey):
-    """CSST slitless spectra of GU, GV and GI."""
+    """CSST slitless spectra of GU, GV and GI.
+
+    SNR is the mean over the bands read of each band's median flux over error.
+    """
 
     name = "csst"
     title = "CSST, the Chinese Space Station Survey Telescope: slitless 1-D spectra"
@@ -164,13 +169,27 @@ def chunks(sources: Sources, bands: tuple[str, ...]) -> Iterator[Spectra]:
         )
     for run in runs(found):
         part = sources[run]
+        arms = tuple(band.arm(run) for band in found)
         yield Spectra(
-            arms=tuple(band.arm(run) for band in found),
+            arms=arms,
             ids=part.ids(),
             rows=part.rows.astype(np.int32),
             table=part.table(),
             truth=part.truth(),
+            snr=mean_snr(arms),
         )
+
+
+def mean_snr(arms: Sequence[Arm]) -> NDArray[np.float32]:
+    """(n,) mean over bands of the median of flux / error in good pixels; NaN where none has any."""
+    total, bands = np.zeros(len(arms[0].flux)), np.zeros(len(arms[0].flux))
+    for arm in arms:
+        some = arm.usable.any(axis=1)
+        ratio = np.where(arm.usable, arm.flux * np.sqrt(arm.ivar, dtype=np.float64), np.nan)
+        total[some] += np.nanmedian(ratio[some], axis=1)
+        bands += some
+    mean = np.divide(total, bands, out=np.full_like(total, np.nan), where=bands > 0)
+    return mean.astype(np.float32)
 
 
 def catalog_columns(spectra: Spectra) -> dict[str, NDArray[Any]]:

@@ -24,12 +24,21 @@ again. spec, spPlate and spSpec put their pixels on log10 λ = k · 1e-4 with wh
 given on the same run of k, filled up with pixels without data, so that spectra of many files share
 their wavelengths; nothing is interpolated. A file out of that phase keeps its own pixels. The coadd
 joins the blue and the red spectrograph arms, so there is one arm here, called ``BR``. The LSF is
-wdisp (sigma in pixels); where the pipeline gives none, the nearest good pixel's, else one pixel.
+wdisp (sigma in pixels); gaps are interpolated linearly, the ends take the nearest good pixel's, and
+a spectrum without any takes one pixel. VACUUM false in the header means air, which is converted.
 
 A pixel is good where ivar > 0 and no bit of ``bits`` (BRIGHTSKY) is set in and_mask;
 ``-S mask=or`` takes or_mask (bad in any exposure: 15 % of the pixels, not 6 %), ``-S mask=none``
 neither. ZWARN takes SKY, UNPLUGGED and BAD_TARGET from the file, and never the verdicts of the
-survey's own fit. Sky and unplugged fibres have no truth, since their labels mean nothing.
+survey's own fit.
+
+The truth is the pipeline's CLASS and Z where its ZWARNING has no bit but MANY_OUTLIERS (4) and
+NEGATIVE_EMISSION (6), which strong lines set on good redshifts; sky and unplugged fibres and bad
+targets have none. Of 525 native spectra at hand this loses none of the 395 whose label was checked,
+and drops 16 with SMALL_DELTA_CHI2 beside 97 sky fibres. It keeps 10 quasars with NEGATIVE_EMISSION,
+all within 0.001 (1 + z) of zspec's own fit, and six labels that others doubt and no bit tells: four
+at z > 5 in spectra of high SNR, which are wrong, and two that are off by 0.01 and 0.02, if at all.
+A spSpec file has no such bits, and its label is taken as it is.
 
 TARGETID is, in this order: CATALOGID or SDSS_ID (SDSS-V), the decimal digits PPPPPMMMMMFFFF of
 plate, MJD and fibre, or zspec's hash of the file's name and row. PLATE, MJD, FIBERID, FIELD,
@@ -64,7 +73,10 @@ FORMATS = (
 
 
 class SDSS(Survey):
-    """The Sloan Digital Sky Survey's optical spectra; see the module for the data model."""
+    """The Sloan Digital Sky Survey's optical spectra; see the module for the data model.
+
+    Labels count as truth where ZWARNING has no bit but MANY_OUTLIERS and NEGATIVE_EMISSION.
+    """
 
     name: ClassVar[str] = "sdss"
     title: ClassVar[str] = "SDSS, BOSS, eBOSS and SDSS-V: spec, spPlate, spSpec"
@@ -91,7 +103,7 @@ class SDSS(Survey):
         bits: tuple[str, ...] = ("BRIGHTSKY",)
         """Names of the SPPIXMASK bits that make a pixel bad."""
         wave_start: float = 0.0
-        """First wavelength in Å (vacuum) of a training table that does not say it."""
+        """First wavelength in Å (vacuum) of a training table that does not say it; with a step."""
         wave_step: float = 0.0
         """Its step in Å, where it is linear."""
         wave_dex: float = 0.0
@@ -109,6 +121,10 @@ class SDSS(Survey):
                 raise ValueError("options wave_start, wave_step and wave_dex must be positive")
             if self.wave_step and self.wave_dex:
                 raise ValueError("options wave_step and wave_dex exclude each other")
+            if self.wave_start and not (self.wave_step or self.wave_dex):
+                raise ValueError("option wave_start needs wave_step or wave_dex beside it")
+            if not self.wave_start and (self.wave_step or self.wave_dex):
+                raise ValueError("options wave_step and wave_dex need wave_start beside them")
 
     def sniff(self, hdus: Sequence[HDU]) -> bool:
         """Whether these are the HDUs of one of the products above."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zspec import Arm, FitsFile, Spectra, Truth, ZWarn, hash_id
+from zspec import Arm, FitsFile, InputError, Spectra, Truth, ZWarn, hash_id
 
 Columns = dict[str, NDArray[Any]]
 """Name in upper case to (n,) values."""
@@ -48,6 +48,12 @@ CARDS = {
 BITS = ZWarn.SKY | ZWarn.UNPLUGGED | ZWarn.BAD_TARGET
 """What is taken of ZWARNING: facts about the fibre, and no verdict of the survey's own fit."""
 
+HARMLESS = ZWarn.MANY_OUTLIERS | ZWarn.NEGATIVE_EMISSION
+"""Bits of ZWARNING that leave a label standing; see the adapter's guide for the figures."""
+
+BOOLEANS = {"T": True, "TRUE": True, "1": True, "F": False, "FALSE": False, "0": False}
+"""What a card that means yes or no may hold, as text in upper case."""
+
 
 def columns(file: FitsFile, hdu: int, rows: slice | NDArray[np.int64] | None = None) -> Columns:
     """The columns of a table that are of use, one value a row."""
@@ -64,6 +70,20 @@ def cards(header: Mapping[str, Any], n: int, names: Iterable[str] = CARDS) -> Co
         for name, value in found.items()
         if isinstance(value, (int, float)) and not isinstance(value, bool)
     }
+
+
+def in_vacuum(header: Mapping[str, Any], path: Path) -> bool:
+    """Whether wavelengths are in vacuum: the card VACUUM says it, and SDSS's are without it.
+
+    Raises InputError for a value that is neither yes nor no.
+    """
+    value = header.get("VACUUM")
+    if value is None:
+        return True
+    said = BOOLEANS.get(str(value).strip().upper())
+    if said is None:
+        raise InputError(f"{path}: header card VACUUM is {value!r}; expected T or F")
+    return said
 
 
 @dataclass(frozen=True)
@@ -147,12 +167,17 @@ def _zwarn(given: Columns, n: int) -> NDArray[np.int64]:
 
 
 def _truth(given: Columns, zwarn: NDArray[np.int64]) -> Truth | None:
-    """Class and redshift; unknown for fibres without an object, None where there are no labels."""
+    """Class and redshift, None where there are no labels.
+
+    Unknown for fibres without an object, and where ZWARNING has any but a harmless bit.
+    """
     if not {"CLASS", "Z"} <= given.keys():
         return None
     names = np.char.upper(np.char.strip(given["CLASS"].astype(np.str_)))
     known = np.isin(names, ["GALAXY", "QSO", "STAR"])
-    known &= (zwarn & int(ZWarn.SKY | ZWarn.UNPLUGGED)) == 0
+    known &= (zwarn & int(BITS)) == 0
+    if "ZWARNING" in given:
+        known &= (given["ZWARNING"].astype(np.int64) & ~int(HARMLESS)) == 0
     z = np.where(known, given["Z"].astype(np.float64), np.nan)
     return Truth(np.where(known, names, ""), z)
 

@@ -59,9 +59,10 @@ def resolution(
     at: NDArray[np.int64] | None,
     wave: NDArray[np.float64],
 ) -> NDArray[np.float32] | None:
-    """(n, wave) sigma in Å from wdisp (n, pixel) in pixels; gaps take the nearest good pixel's.
+    """(n, wave) sigma in Å from wdisp (n, pixel) in pixels; gaps are interpolated linearly.
 
-    A spectrum without any takes one pixel; None where there is none at all. See ``arm``.
+    The ends take the nearest good pixel's. A spectrum without any takes one pixel; None where there
+    is none at all. See ``arm``.
     """
     known = np.isfinite(wdisp) & (wdisp > 0)
     if not known.any():

@@ -38,9 +38,8 @@ def read(file: FitsFile, rows: range | None, options: SDSS.Options) -> Iterator[
         good = masks.good(file.column(COADD, name), options.bits)[None]
     wdisp = file.column(COADD, "wdisp")[None] if file.has(COADD, "wdisp") else None
     header = file.header(0)
-    arm = pixels.arm(
-        loglam, flux[None], ivar[None], where, good, wdisp, bool(header.get("VACUUM", True))
-    )
+    vacuum = metadata.in_vacuum(header, file.path)
+    arm = pixels.arm(loglam, flux[None], ivar[None], where, good, wdisp, vacuum)
     given = {**metadata.cards(header, 1), **_row(file)}
     origin = metadata.Origin(file.path, np.zeros(1, np.int32))
     yield metadata.spectra(arm, given, origin)

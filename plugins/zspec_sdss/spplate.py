@@ -63,7 +63,7 @@ def _chunk(
         str(file.path),
         good,
         _wdisp(file, rows, flux.shape, inside),
-        bool(header.get("VACUUM", True)),
+        metadata.in_vacuum(header, file.path),
     )
     origin = metadata.Origin(file.path, wanted)
     return metadata.spectra(arm, _given(file, wanted, labels), origin)

@@ -49,7 +49,7 @@ def read(file: FitsFile, rows: range | None, options: SDSS.Options) -> Iterator[
         str(file.path),
         good,
         None if wdisp is None else wdisp[None],
-        bool(header.get("VACUUM", True)),
+        metadata.in_vacuum(header, file.path),
     )
     origin = metadata.Origin(file.path, np.zeros(1, np.int32))
     yield metadata.spectra(arm, _given(header), origin)

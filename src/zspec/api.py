@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zspec import checkpoint, prediction, sources
+from zspec import device as devices
 from zspec.sources import Source
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def predict(
     survey: str | None = None,
     model: str = DEFAULT_MODEL,
     options: Mapping[str, Any] | None = None,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> Table:
     """Class, redshift and flags of every spectrum: HDU REDSHIFTS as an astropy Table.
 
@@ -47,7 +48,7 @@ def predict(
     given = [paths] if isinstance(paths, (str, Path)) else list(paths)
     files = sources.expand([Path(p) for p in given], survey)
     inputs = [Source(file, survey, options or {}) for file in files]
-    estimator = checkpoint.load_estimator(model, device)
+    estimator = checkpoint.load_estimator(model, devices.resolve(device))
     made = prediction.predict(inputs, estimator)
     for _, reason in made.failures:
         log.warning("left out: %s", reason)

@@ -16,11 +16,14 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.table import Table, vstack
+from astropy.table import Table
 from numpy.typing import NDArray
 
 from zspec.errors import InputError, OutputError
 from zspec.estimator import ExtraColumn
+
+Columns = dict[str, NDArray[Any]]
+"""Name to (n,) values: what a chunk gives of a table."""
 
 
 @dataclass(frozen=True)
@@ -134,12 +137,14 @@ class Catalog:
         return [(str(f), str(e)) for f, e in zip(files["FILE"], files["ERROR"], strict=True) if e]
 
 
+def typed(columns: Sequence[Column], values: Mapping[str, NDArray[Any]]) -> Columns:
+    """Just these columns in this order, with their dtypes."""
+    return {c.name: np.asarray(values[c.name]).astype(c.dtype) for c in columns}
+
+
 def table(columns: Sequence[Column], values: Mapping[str, NDArray[Any]]) -> Table:
     """A table of just these columns in this order, with their dtypes, units and sentences."""
-    made = Table()
-    for column in columns:
-        made[column.name] = np.asarray(values[column.name]).astype(column.dtype)
-    return describe(made, columns)
+    return describe(Table(typed(columns, values)), columns)
 
 
 def describe(made: Table, columns: Iterable[Column | ExtraColumn]) -> Table:
@@ -151,32 +156,29 @@ def describe(made: Table, columns: Iterable[Column | ExtraColumn]) -> Table:
     return made
 
 
-def stack(parts: Sequence[Table], columns: Sequence[Column]) -> Table:
-    """Tables below each other; a column that one of them lacks is filled with NaN, 0 or blanks."""
-    if not parts:
-        return table(columns, {c.name: np.zeros(0, c.dtype) for c in columns})
-    joined = vstack(_of_one_kind(parts), metadata_conflicts="silent")
-    for name in joined.colnames:
-        if hasattr(joined[name], "filled"):
-            kind = joined[name].dtype.kind
-            joined[name] = joined[name].filled(np.nan if kind == "f" else "" if kind == "U" else 0)
-    return describe(joined, columns)
+def stack(parts: Sequence[Mapping[str, NDArray[Any]]], columns: Sequence[Column]) -> Table:
+    """One table of parts below each other.
+
+    A column that one of them lacks is filled with NaN, 0 or blanks there.
+    """
+    empty = {c.name: np.zeros(0, c.dtype) for c in columns}
+    given = [*parts] or [empty]
+    sizes = [len(next(iter(part.values()))) for part in given]
+    made = Table()
+    for name in dict.fromkeys(name for part in given for name in part):
+        kind = next(part[name] for part in given if name in part)
+        filled = [
+            part[name] if name in part else _blank(kind, size)
+            for part, size in zip(given, sizes, strict=True)
+        ]
+        made[name] = np.concatenate(filled)
+    return describe(made, columns)
 
 
-def _of_one_kind(parts: Sequence[Table]) -> list[Table]:
-    """The same tables; a column that is text in some and a number in others is text in all."""
-    kinds: dict[str, set[bool]] = {}
-    for part in parts:
-        for name in part.colnames:
-            kinds.setdefault(name, set()).add(part[name].dtype.kind == "U")
-    mixed = [name for name, found in kinds.items() if len(found) > 1]
-    if not mixed:
-        return list(parts)
-    copies = [part.copy() for part in parts]
-    for copy in copies:
-        for name in set(mixed) & set(copy.colnames):
-            copy[name] = copy[name].astype("U")
-    return copies
+def _blank(like: NDArray[Any], size: int) -> NDArray[Any]:
+    """NaN, 0 or blanks, in the shape and type of another file's column."""
+    fill = np.nan if like.dtype.kind == "f" else "" if like.dtype.kind in "US" else 0
+    return np.full((size, *like.shape[1:]), fill, like.dtype)
 
 
 def inputs_hash(paths: Iterable[Path | str]) -> str:
@@ -215,6 +217,8 @@ def check_output(path: Path, inputs: Sequence[Path | str], overwrite: bool) -> N
         raise OutputError(f"{path}: is an input; choose another name with -o")
     if path.is_dir():
         raise OutputError(f"{path}: is a folder; name a file with -o")
+    if not path.name.endswith((".fits", ".fits.gz")):
+        raise OutputError(f"{path}: a catalogue is a FITS file; end its name with .fits")
     if path.exists() and not overwrite and _of_inputs(path) != inputs_hash(inputs):
         raise OutputError(f"{path}: exists and is not of these inputs; replace it with --overwrite")
 

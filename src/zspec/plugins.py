@@ -71,6 +71,12 @@ class Offers:
         if name in self.found or name in self.clashes:
             before = self.clashes.get(name) or [self.found.pop(name)[1]]
             self.clashes[name] = [*before, distribution]
+            log.warning(
+                "%s %s is offered by %s: none is used",
+                self.kind,
+                name,
+                " and ".join(self.clashes[name]),
+            )
         else:
             self.found[name] = (offer, distribution)
 
@@ -113,7 +119,7 @@ class Plugins:
         """Do something with a plugin; what it raises is said in one line and costs it only."""
         try:
             return call()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if os.environ.get("ZSPEC_STRICT_PLUGINS") == "1":
                 raise
             first = (str(error).strip().splitlines() or [""])[0]
@@ -169,8 +175,8 @@ def estimators() -> Offers:
 
 
 def survey(name: str) -> Survey:
-    """The survey of that name. Raises PluginError where it is unknown or offered twice."""
-    made: Survey = surveys().get(name)()
+    """The survey of that name, in any case. Raises PluginError: unknown, or offered twice."""
+    made: Survey = surveys().get(name.lower())()
     return made
 
 

@@ -282,6 +282,10 @@ def make_options(survey: Survey, given: Mapping[str, Any]) -> Any:
         raise ConfigError(f"survey {survey.name}: {error}") from None
 
 
+WORDS = {bool: "true or false", int: "whole number", float: "number", tuple: "list", str: "text"}
+"""Types in words."""
+
+
 def _convert(survey: str, key: str, value: Any, default: Any) -> Any:
     """``value`` as the type of ``default``; see :func:`make_options`."""
     kind = type(default)
@@ -302,4 +306,4 @@ def _convert(survey: str, key: str, value: Any, default: Any) -> Any:
             pass
     elif default is None or isinstance(text, kind):
         return text
-    raise ConfigError(f"survey {survey}: option {key}={value!r} is no {kind.__name__}")
+    raise ConfigError(f"survey {survey}: option {key}={value!r} is no {WORDS[kind]}")

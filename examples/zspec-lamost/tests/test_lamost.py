@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from zspec_lamost import LAMOST
 
-from zspec import InputError, OutputError, Spectra, ZWarn, open_fits, write_fits
+from zspec import InputError, OutputError, Spectra, ZWarn, open_fits, read, write_fits
 from zspec.testing import SurveyContract, shared
 
 EXAMPLE = Path(__file__).parent.parent / "lamost-example.fits"
@@ -89,13 +89,28 @@ def test_fibre_types_become_flags(tmp_path: Path, fibre: str, bit: int) -> None:
     assert zwarn[0] == bit
 
 
-def test_air_is_converted_and_an_unknown_medium_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("card", [False, 0, "F"])
+def test_zspec_converts_from_air(tmp_path: Path, card: object) -> None:
     vacuum, *_ = joined(read_one(EXAMPLE))
-    (tmp_path / "air").mkdir()
-    air, *_ = joined(read_one(changed(tmp_path / "air", VACUUM=False)))
+    path = changed(tmp_path, VACUUM=card)
+    assert {arm.medium for arm in read_one(path).arms} == {"air"}
+    (spectra,) = read(path, "lamost")
+    air, *_ = joined(spectra)
     assert np.all((air / vacuum - 1) > 2.6e-4)
-    with pytest.raises(InputError, match="VACUUM is missing"):
-        read_one(changed(tmp_path, VACUUM=None))
+
+
+@pytest.mark.parametrize("card", [True, 1, "T"])
+def test_vacuum_is_kept(tmp_path: Path, card: object) -> None:
+    (spectra,) = read(changed(tmp_path, VACUUM=card), "lamost")
+    np.testing.assert_array_equal(joined(spectra)[0], joined(read_one(EXAMPLE))[0])
+
+
+@pytest.mark.parametrize(
+    ("card", "says"), [(None, "is missing"), (2, "is 2; expected"), ("no", "")]
+)
+def test_an_unknown_medium_is_refused(tmp_path: Path, card: object, says: str) -> None:
+    with pytest.raises(InputError, match=f"VACUUM {says}"):
+        read_one(changed(tmp_path, VACUUM=card))
 
 
 def test_without_obsid_the_id_is_a_hash(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ which the float32 row rounds. Nothing is combined.
 Masks honoured: inverse variance 0, and any bit of the and-mask. Pixels beyond 9050 Å are not good:
 there flux rolls off to 0 while the inverse variance does not. Flux is calibrated relatively only:
 its scale means nothing.
-Wavelengths are in vacuum where the card VACUUM is true, and are converted from air where it is
-false; where it is missing the file is refused. They are heliocentric already: HELIO and HELIO_RV
-are records of that, and are not applied again. The file has no line-spread function.
+Wavelengths are in vacuum where the card VACUUM is true and in air, which zspec converts, where it
+is false; where it is missing or says something else the file is refused. They are heliocentric
+already: HELIO and HELIO_RV are records of that, and are not applied again. The file has no
+line-spread function.
 
 TARGETID is OBSID; without it, the hash of the file's name and row. The truth is the pipeline's own
 CLASS and Z in the header. FIBERTYP tells sky, dead, unused and misplaced fibres.
@@ -25,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,13 +41,14 @@ from zspec import (
     Truth,
     WaveGrid,
     ZWarn,
-    air_to_vacuum,
     hash_id,
     hookimpl,
     mock_spectra,
     open_fits,
     write_fits,
 )
+
+Medium: TypeAlias = Literal["vacuum", "air"]
 
 COLUMNS: Mapping[str, tuple[str, Any]] = {
     "RA": ("RA", np.nan),
@@ -68,6 +70,13 @@ FIBRES: Mapping[str, ZWarn] = {
     "POSERR": ZWarn.BAD_TARGET,
 }
 """FIBERTYP in upper case: what it says against the spectrum."""
+
+
+MEDIA: Mapping[str, Medium] = {
+    **dict.fromkeys(("T", "TRUE", "1"), "vacuum"),
+    **dict.fromkeys(("F", "FALSE", "0"), "air"),
+}
+"""VACUUM as text in upper case: what it says."""
 
 
 class LAMOST(Survey):
@@ -99,12 +108,19 @@ class LAMOST(Survey):
             if rows is not None and 0 not in rows:
                 return
             flux, ivar, _, and_mask = file.image(0, slice(0, 4))
-        wave = _wave(path, cards, len(flux))
+        wave, medium = _wave(path, cards, len(flux)), _medium(path, cards)
         good = (and_mask == 0) & (wave < END)
         fibre = str(cards.get("FIBERTYP", "")).strip().upper()
         yield Spectra(
             arms=tuple(
-                Arm(name, wave[part], flux[None, part], ivar[None, part], good[None, part])
+                Arm(
+                    name=name,
+                    wave=wave[part],
+                    flux=flux[None, part],
+                    ivar=ivar[None, part],
+                    good=good[None, part],
+                    medium=medium,
+                )
                 for name, part in _parts(wave)
             ),
             ids=np.array([cards.get("OBSID") or hash_id(path, 0)], np.int64),
@@ -151,12 +167,24 @@ def _parts(wave: NDArray[np.floating]) -> tuple[tuple[str, slice], ...]:
 
 
 def _wave(path: Path, cards: Mapping[str, Any], size: int) -> NDArray[np.float64]:
-    """(size,) Å, vacuum, heliocentric."""
-    for card in ("COEFF1", "VACUUM"):
-        if card not in cards:
-            raise InputError(f"{path}: header card {card} is missing; wavelengths are unknown")
-    wave = 10 ** (cards["COEFF0"] + cards["COEFF1"] * np.arange(size, dtype=np.float64))
-    return wave if cards["VACUUM"] is True else air_to_vacuum(wave)
+    """(size,) Å, heliocentric, in the file's own medium."""
+    if "COEFF1" not in cards:
+        raise InputError(f"{path}: header card COEFF1 is missing; wavelengths are unknown")
+    wave: NDArray[np.float64] = 10 ** (
+        cards["COEFF0"] + cards["COEFF1"] * np.arange(size, dtype=np.float64)
+    )
+    return wave
+
+
+def _medium(path: Path, cards: Mapping[str, Any]) -> Medium:
+    """Vacuum or air by the card VACUUM. Raises InputError where it says neither."""
+    value = cards.get("VACUUM")
+    if value is None:
+        raise InputError(f"{path}: header card VACUUM is missing; wavelengths are unknown")
+    medium = MEDIA.get(str(value).strip().upper())
+    if medium is None:
+        raise InputError(f"{path}: header card VACUUM is {value!r}; expected T or F")
+    return medium
 
 
 def _truth(cards: Mapping[str, Any]) -> Truth:
