@@ -3,19 +3,23 @@
     python benchmarks/likelihood_sdss.py ../shared -o benchmarks/results/likelihood_sdss.md
 
 For each of five folds the bases are learned without the fold's objects, with the recipe that made
-the shipped ones; its spectra are predicted one by one. The labels are the survey pipeline's.
+the shipped ones, and calibrated without its predictions; its spectra are predicted one by one, as
+they are and with noise added. The labels are the survey pipeline's. The flags of the file's own
+metadata are not looked at. ``--bases DIR`` keeps the folds' bases there, and reads them where it
+finds them.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import ladder
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,17 +28,14 @@ from zspec.estimator import Chunk
 from zspec.estimators.likelihood import Likelihood
 from zspec.flags import names
 from zspec.likelihood.basis import LIGHT
-from zspec.likelihood.train import label, learn_bases, listed
+from zspec.likelihood.calibration import Calibration
+from zspec.likelihood.train import Labelled, label, learn_bases, listed
+from zspec.likelihood.validate import FOLDS, cases, fold_of, known, model_error
 from zspec.survey import Spectra
 from zspec.training import find_recipe
 
-FOLDS = 5
 GOOD = {"GALAXY": 0.0015, "QSO": 0.015, "STAR": 0.0015}
 """Thresholds of GF by true class (GaSNet-II, Eq. 10); for stars it is a velocity of 450 km/s."""
-RIGHT = {"GALAXY": 1000, "QSO": 3000, "STAR": 1000}
-"""km/s: `right`."""
-DRAWS = 1000
-"""Bootstrap draws over objects."""
 
 
 @dataclass(frozen=True)
@@ -66,26 +67,36 @@ class Row:
         return self.kind == self.line["class"]
 
 
-def fold_of(key: str) -> int:
-    """A fold from an object's name, the same on every machine."""
-    return int(hashlib.sha256(key.encode()).hexdigest(), 16) % FOLDS
-
-
-def predict_all(shared: Path) -> tuple[list[Row], float]:
-    """Every line of the manifest, predicted without its object; CPU seconds per spectrum."""
+def predict_all(shared: Path, kept: Path | None) -> tuple[list[Row], float, list[ladder.Rung]]:
+    """Every line of the manifest and the noise ladder, and CPU seconds per spectrum."""
     recipe = find_recipe("likelihood")
     data = list(listed(shared / recipe["manifest"]))
-    real = [label(line, one) for line, one in data if line["label_ok"] == "1"]
-    rows: list[Row] = []
-    spent = 0.0
-    for fold in range(FOLDS):
-        kept = [s for s in real if fold_of(s.key) != fold]
-        fitter = Likelihood(learn_bases(recipe, shared / recipe["templates"], kept))
-        mine = [item for item in data if fold_of(item[0]["object"]) == fold]
-        start = time.process_time()
-        rows += [predict_one(fitter, line, one) for line, one in mine]
-        spent += time.process_time() - start
-    return rows, spent / len(rows)
+    labelled = [(line, one) for line, one in data if line["label_ok"] == "1"]
+    real = [label(line, one) for line, one in labelled]
+    fitters = [fitter(recipe, shared, real, fold, kept) for fold in range(FOLDS)]
+    given = [known(line, one) for line, one in labelled]
+    error = model_error(given, [f.bases for f in fitters])
+    every = list(cases(given, [f.calibrated_by(Calibration(error)) for f in fitters]))
+    found = ladder.calibrations(every, error)
+    fitters = [f.calibrated_by(one) for f, one in zip(fitters, found, strict=True)]
+    start = time.process_time()
+    rows = [predict_one(fitters[fold_of(line["object"])], line, one) for line, one in data]
+    return rows, (time.process_time() - start) / len(rows), ladder.rungs(every, found)
+
+
+def fitter(
+    recipe: Mapping[str, Any], shared: Path, real: Sequence[Labelled], fold: int, kept: Path | None
+) -> Likelihood:
+    """Bases without the objects of a fold: from the folder ``kept`` if they are there."""
+    path = kept / f"{fold}.safetensors" if kept else None
+    if path and path.exists():
+        return Likelihood.load(path)
+    others = [s for s in real if fold_of(s.key) != fold]
+    learned = Likelihood(learn_bases(recipe, shared / recipe["templates"], others))
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        learned.save(path)
+    return learned
 
 
 def predict_one(fitter: Likelihood, line: dict[str, str], one: Spectra) -> Row:
@@ -115,7 +126,7 @@ def interval(rows: Sequence[Row], values: NDArray[np.bool_]) -> str:
     """A fraction with its 95 % interval by bootstrap over objects."""
     keys = np.unique([row.line["object"] for row in rows], return_inverse=True)[1]
     total, hits = np.bincount(keys), np.bincount(keys, values)
-    picks = np.random.default_rng(1).integers(0, len(total), (DRAWS, len(total)))
+    picks = np.random.default_rng(1).integers(0, len(total), (ladder.DRAWS, len(total)))
     share = hits[picks].sum(1) / total[picks].sum(1)
     low, high = np.percentile(share, [2.5, 97.5])
     return f"{values.mean():.3f} ({low:.3f}–{high:.3f})"
@@ -130,7 +141,7 @@ def class_line(rows: Sequence[Row], kind: str) -> str:
         f"{kind} ({len(mine)})",
         interval(mine, np.array([row.same for row in mine])),
         f"{interval(mine, np.array([row.good for row in mine]))}",
-        f"{np.mean(np.abs(off) * LIGHT < RIGHT[kind]):.3f}",
+        f"{np.mean(np.abs(off) * LIGHT < ladder.RIGHT[kind]):.3f}",
         f"{spread([row.off for row in good]):.1e}",
         f"{np.median([row.off for row in good]):+.1e}",
         f"{spread([(row.z - float(row.line['z'])) / row.sigma for row in good]):.1f}",
@@ -144,7 +155,7 @@ def pull(row: Row) -> float:
     return float((row.z - float(row.line["z"])) / np.hypot(row.sigma, float(row.line["z_err"])))
 
 
-def report(rows: Sequence[Row], seconds: float) -> str:
+def report(rows: Sequence[Row], seconds: float, rungs: Sequence[ladder.Rung]) -> str:
     """All tables as markdown."""
     ok = [row for row in rows if row.line["label_ok"] == "1"]
     sky = [row for row in rows if row.line["is_sky"] == "1"]
@@ -164,6 +175,14 @@ def report(rows: Sequence[Row], seconds: float) -> str:
         f"{sum(row.zwarn == 0 for row in sky)} of {len(sky)} sky fibres have ZWARN 0. "
         f"{1e3 * seconds:.0f} ms of CPU per spectrum, one at a time, {torch.get_num_threads()} "
         "thread(s), all classes.",
+        "",
+        "Noise added to the same spectra (right: within 1000 km/s, quasars 3000):",
+        "",
+        *ladder.ladder(rungs),
+        "",
+        "ZCONF, learned without the fold:",
+        "",
+        *ladder.confidence(rungs),
         "",
         *confusion(ok),
         "",
@@ -213,10 +232,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("shared", type=Path, help="the shared folder, which holds data/")
     parser.add_argument("-o", "--out", type=Path, help="markdown file; else to stdout")
+    parser.add_argument("--bases", type=Path, help="folder of the folds' bases")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    text = report(*predict_all(args.shared))
+    text = report(*predict_all(args.shared, args.bases))
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(text, encoding="utf-8")

@@ -19,7 +19,7 @@ def main() -> None:
     survey = LAMOST()
     path = HERE / "lamost-example.fits"
     path.unlink(missing_ok=True)
-    survey.write(path, survey.demo(1, seed=11))
+    survey.write(path, survey.demo(1, seed=14))
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def predict(
     survey: str | None = None,
     model: str = DEFAULT_MODEL,
     options: Mapping[str, Any] | None = None,
-    device: str = "auto",
+    device: str = "cpu",
 ) -> Table:
     """Class, redshift and flags of every spectrum: HDU REDSHIFTS as an astropy Table.
 

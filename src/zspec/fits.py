@@ -133,10 +133,10 @@ def open_fits(path: Path | str) -> Iterator[FitsFile]:
         raise InputError(f"{path}: cfitsio takes [ and ] in a name for its own syntax; rename it")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: is empty")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{path}: may not be read (permission)")
     try:
         handle = fitsio.FITS(str(path), "r")
-    except PermissionError:
-        raise InputError(f"{path}: may not be read") from None
     except OSError as error:
         raise InputError(f"{path}: is no FITS file, or is damaged ({_brief(error)})") from None
     with handle:

@@ -18,9 +18,9 @@ import numpy as np
 from astropy.table import Table
 
 from zspec import catalog, plugins, sources
-from zspec.catalog import Catalog
+from zspec.catalog import Catalog, Columns
 from zspec.errors import ConfigError, InputError, ZspecError
-from zspec.estimator import Estimator
+from zspec.estimator import Estimator, ExtraColumn
 from zspec.sources import Source
 from zspec.tables import PER_ROW, predict_rows
 
@@ -47,7 +47,7 @@ class FileResult:
     file: str
     survey: str
     rows: int = 0
-    parts: list[dict[str, Table]] = field(default_factory=list)
+    parts: list[dict[str, Columns]] = field(default_factory=list)
     """Tables of each chunk."""
     error: str = ""
 
@@ -75,13 +75,13 @@ def predict(
             tell = partial(_report, progress, len(done))
             done.append(_one_file(source, estimator, chunk_rows, tell))
     except KeyboardInterrupt:
-        interrupted(_assemble(done))
+        interrupted(_assemble(done, estimator.extra))
         raise
     errors = [result.error for result in done if result.error]
     if errors and len(errors) == len(inputs):
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         raise InputError(f"{errors[0]}{more}")
-    return _assemble(done)
+    return _assemble(done, estimator.extra)
 
 
 def provenance(
@@ -161,13 +161,14 @@ def _report(progress: Callable[[Report], None], files_done: int, file: str, rows
     progress(Report(file, rows, files_done))
 
 
-def _assemble(done: Sequence[FileResult]) -> Catalog:
+def _assemble(done: Sequence[FileResult], extra: Sequence[ExtraColumn]) -> Catalog:
     """One catalogue of the tables of all files."""
     parts = [part for result in done for part in result.parts]
     tables = {
         hdu: catalog.stack([part[hdu] for part in parts], catalog.HDUS[hdu]) for hdu in PER_ROW
     }
     _truth_last(tables["REDSHIFTS"])
+    catalog.describe(tables["REDSHIFTS"], extra)
     files = {
         "FILE": np.array([r.file for r in done], "U"),
         "SURVEY": np.array([r.survey for r in done], "U"),

@@ -70,6 +70,8 @@ def recognise(handle: FitsFile) -> Survey:
     """
     that = recognising(handle)
     if not that:
+        if handle.has("REDSHIFTS") or handle.has("ZBEST"):
+            raise InputError(f"{handle.path}: is a catalogue of redshifts; spectra were expected")
         known = ", ".join(plugins.installed())
         raise InputError(f"{handle.path}: no survey recognises it (known: {known})")
     if len(that) > 1:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from astropy.table import Table
 from numpy.typing import NDArray
 
 from zspec import arms, catalog, flags
+from zspec.catalog import Columns
 from zspec.estimator import Chunk, Estimator, Prediction
 from zspec.flags import ZWarn
 from zspec.grid import WaveGrid, overlap
@@ -24,7 +24,7 @@ PER_ROW = ("REDSHIFTS", "CANDIDATES", "CLASSPROB")
 
 def predict_rows(
     spectra: Spectra, file: str, estimator: Estimator, default: WaveGrid
-) -> dict[str, Table]:
+) -> dict[str, Columns]:
     """The tables of some spectra of one file: one arithmetic chunk.
 
     ``default`` is the survey's grid, over which coverage is judged where the estimator has none.
@@ -48,7 +48,7 @@ def _redshifts(
     key: Mapping[str, NDArray[Any]],
     estimator: Estimator,
     default: WaveGrid,
-) -> Table:
+) -> Columns:
     n = len(spectra)
     row = np.arange(n)
     best = prediction.best
@@ -73,12 +73,11 @@ def _redshifts(
         "RA": spectra.table.get("RA", nan),
         "DEC": spectra.table.get("DEC", nan),
     }
-    made = catalog.table(catalog.REDSHIFTS, values)
+    made = catalog.typed(catalog.REDSHIFTS, values)
     for column in estimator.extra:
         made[column.name] = np.asarray(prediction.extra[column.name]).astype(column.dtype)
-    catalog.describe(made, estimator.extra)
     for name, data in spectra.table.items():
-        if name not in made.colnames:
+        if name not in made:
             made[name] = data
     if spectra.truth is not None:
         made["Z_TRUE"], made["CLASS_TRUE"] = spectra.truth.z, spectra.truth.spectype
@@ -138,11 +137,11 @@ def _snr(spectra: Spectra) -> NDArray[np.float64]:
     return np.where(np.isfinite(spectra.snr), spectra.snr, measured)
 
 
-def _candidates(prediction: Prediction, key: Mapping[str, NDArray[Any]]) -> Table:
+def _candidates(prediction: Prediction, key: Mapping[str, NDArray[Any]]) -> Columns:
     """One row per spectrum and candidate."""
     found = prediction.candidates
     if found is None:
-        return catalog.stack([], catalog.CANDIDATES)
+        return {c.name: np.zeros(0, c.dtype) for c in catalog.CANDIDATES}
     row, slot = np.nonzero(found.label >= 0)
     values: dict[str, NDArray[Any]] = {
         **{name: data[row] for name, data in key.items()},
@@ -153,10 +152,10 @@ def _candidates(prediction: Prediction, key: Mapping[str, NDArray[Any]]) -> Tabl
         "PROB": found.prob[row, slot],
         "CHI2": found.chi2[row, slot],
     }
-    return catalog.table(catalog.CANDIDATES, values)
+    return catalog.typed(catalog.CANDIDATES, values)
 
 
-def _classprob(prediction: Prediction, key: Mapping[str, NDArray[Any]]) -> Table:
+def _classprob(prediction: Prediction, key: Mapping[str, NDArray[Any]]) -> Columns:
     """One row per spectrum and class."""
     n, classes = prediction.prob.shape
     row = np.repeat(np.arange(n), classes)
@@ -167,4 +166,4 @@ def _classprob(prediction: Prediction, key: Mapping[str, NDArray[Any]]) -> Table
         "Z": prediction.z.ravel(),
         "ZERR": prediction.sigma.ravel(),
     }
-    return catalog.table(catalog.CLASSPROB, values)
+    return catalog.typed(catalog.CLASSPROB, values)

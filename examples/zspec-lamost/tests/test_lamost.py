@@ -46,7 +46,7 @@ def changed(tmp_path: Path, **cards: Any) -> Path:
 
 
 def test_example_is_what_make_example_writes() -> None:
-    spectra, demo = read_one(EXAMPLE), LAMOST().demo(1, seed=11)
+    spectra, demo = read_one(EXAMPLE), LAMOST().demo(1, seed=14)
     assert spectra.truth is not None
     assert demo.truth is not None
     assert spectra.truth.spectype[0] == "GALAXY"
@@ -121,3 +121,11 @@ def test_a_file_holds_one_spectrum(tmp_path: Path) -> None:
     two = LAMOST().demo(2, seed=1)
     with pytest.raises(OutputError, match="one spectrum a file"):
         LAMOST().write(tmp_path / "two.fits", two)
+
+
+def test_the_example_is_what_predict_says() -> None:
+    from zspec import predict
+
+    (row,) = predict(EXAMPLE)
+    assert row["SPECTYPE"] == row["CLASS_TRUE"] == "GALAXY"
+    assert abs(row["Z"] - row["Z_TRUE"]) < 0.0015 * (1 + row["Z_TRUE"])

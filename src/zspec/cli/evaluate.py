@@ -103,7 +103,7 @@ def evaluate(
     option: Annotated[
         list[str] | None, typer.Option("--survey-option", "-S", help="key=value of the adapter.")
     ] = None,
-    device: Annotated[str, typer.Option(help="To predict on: auto, cpu, cuda or mps.")] = "auto",
+    device: Annotated[str, typer.Option(help="To predict on: auto, cpu, cuda or mps.")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads to predict with.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:

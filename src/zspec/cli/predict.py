@@ -36,7 +36,7 @@ def predict(
         list[str] | None,
         typer.Option("--survey-option", "-S", help="key=value; see 'zspec surveys -v'."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "cpu",
     threads: Annotated[
         int, typer.Option(min=1, help="Threads of the arithmetic; more gain little.")
     ] = 1,

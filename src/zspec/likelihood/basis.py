@@ -24,7 +24,9 @@ STEP = 1e-4
 """Step of the common grid in log10 λ."""
 LIGHT = 299792.458
 """Speed of light in km/s (exact, SI)."""
-PIXEL_KMS = LIGHT * math.log(10) * STEP
+PIXEL_LN = math.log(10) * STEP
+"""Width of one grid pixel in ln λ, hence in ln(1 + z)."""
+PIXEL_KMS = LIGHT * PIXEL_LN
 """Velocity width of one grid pixel, 69.03 km/s."""
 
 
@@ -66,14 +68,19 @@ class Basis:
         if not self.density:
             return torch.zeros_like(shift)
         knots, logs = np.array(self.density).T
-        log10 = np.interp(10 ** (shift.numpy() * STEP) - 1, knots, logs)
-        return torch.from_numpy(-2 * math.log(10) * log10)
+        log10 = np.interp(10 ** (shift.cpu().numpy() * STEP) - 1, knots, logs)
+        return torch.from_numpy(-2 * math.log(10) * log10).to(shift.device)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """``z_range`` in grid pixels."""
+        low, high = (math.log10(1 + z) / STEP for z in self.z_range)
+        return low, high
 
     @property
     def shifts(self) -> tuple[int, int]:
-        """First and last shift in grid pixels that ``z_range`` asks for."""
-        low, high = (math.log10(1 + z) / STEP for z in self.z_range)
-        return math.floor(low), math.ceil(high)
+        """First and last shift in whole grid pixels that hold ``z_range``."""
+        return math.floor(self.ends[0]), math.ceil(self.ends[1])
 
     @property
     def separation(self) -> float:

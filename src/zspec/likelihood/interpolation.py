@@ -29,11 +29,13 @@ def sample(spline: torch.Tensor) -> torch.Tensor:
 
 def taps(fraction: torch.Tensor) -> torch.Tensor:
     """(..., 4) weights of coefficients -1, 0, 1, 2 at ``fraction`` in [0, 1) beyond pixel 0."""
-    f, g = fraction, 1 - fraction
-    return torch.stack([g**3, 4 - 3 * f**2 * (2 - f), 4 - 3 * g**2 * (2 - g), f**3], dim=-1) / 6
+    f, g = fraction, -fraction + 1
+    f2, g2 = f * f, g * g
+    near = (f2 * (f - 2) * 3 + 4, g2 * (g - 2) * 3 + 4)
+    return torch.stack([g2 * g, *near, f2 * f], dim=-1) / 6
 
 
 def slopes(fraction: torch.Tensor) -> torch.Tensor:
     """(..., 4) derivatives of :func:`taps`: weights that give the slope per pixel."""
-    f, g = fraction, 1 - fraction
-    return torch.stack([-(g**2), f * (3 * f - 4), -g * (3 * g - 4), f**2], dim=-1) / 2
+    f, g = fraction, -fraction + 1
+    return torch.stack([-g * g, f * (f * 3 - 4), g * (g * -3 + 4), f * f], dim=-1) / 2

@@ -17,7 +17,6 @@ from functools import lru_cache
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import sparse
 from scipy.linalg import block_diag
 
 from zspec.likelihood.basis import STEP
@@ -58,6 +57,10 @@ class Native:
         """The pixels of some of the spectra."""
         return Native(self.waves, self.flux[rows], self.ivar[rows])
 
+    def to(self, device: str) -> Native:
+        """The same on a device."""
+        return Native(self.waves, self.flux.to(device), self.ivar.to(device))
+
     def __len__(self) -> int:
         """Number of spectra."""
         return len(self.flux)
@@ -65,7 +68,7 @@ class Native:
     @property
     def position(self) -> torch.Tensor:
         """(pixel,) grid index, with fraction, of every native pixel."""
-        return torch.from_numpy(np.log10(np.concatenate(self.waves)) / STEP)
+        return _position(_key(self.waves)).to(self.flux.device)
 
     @property
     def polynomials(self) -> torch.Tensor:
@@ -73,12 +76,7 @@ class Native:
 
         Every arm has its own, so that a step between arms is no feature.
         """
-        blocks = []
-        for wave in self.waves:
-            x = np.log10(wave)
-            span = max(x[-1] - x[0], STEP)
-            blocks.append(np.polynomial.legendre.legvander(2 * (x - x[0]) / span - 1, NPOLY - 1))
-        return torch.from_numpy(block_diag(*blocks))
+        return _polynomials(_key(self.waves)).to(self.flux.device)
 
     @property
     def window(self) -> Window:
@@ -112,6 +110,21 @@ def native(arms: Sequence[Arm]) -> Native:
     return Native(tuple(arm.wave for arm in arms), torch.from_numpy(flux), torch.from_numpy(ivar))
 
 
+def trimmed(pixels: Native) -> tuple[Native, torch.Tensor]:
+    """Without the ends of arms where no spectrum has data, and the numbers of what is kept."""
+    used = pixels.ivar.any(0).cpu().numpy()
+    waves, kept, start = [], [], 0
+    for wave in pixels.waves:
+        inside = np.flatnonzero(used[start : start + len(wave)])
+        if len(inside):
+            part = slice(inside[0], inside[-1] + 1)
+            waves.append(wave[part])
+            kept.append(start + np.arange(len(wave))[part])
+        start += len(wave)
+    columns = torch.from_numpy(np.concatenate(kept)).to(pixels.flux.device)
+    return Native(tuple(waves), pixels.flux[:, columns], pixels.ivar[:, columns]), columns
+
+
 def gather(pixels: Native) -> Sums:
     """Sum all pixels on the common grid. A pixel with ivar 0 adds nothing."""
     information = pixels.ivar * pixels.flux
@@ -125,10 +138,31 @@ def gather(pixels: Native) -> Sums:
 
 def on_grid(pixels: Native, values: torch.Tensor) -> torch.Tensor:
     """(..., length) Σ_i P_ij v_i of values (..., pixel) of native pixels."""
-    share = _shares(tuple(wave.tobytes() for wave in pixels.waves), pixels.window)
-    flat = values.reshape(-1, values.shape[-1])
-    summed = torch.from_numpy((share @ flat.numpy().T).T.copy())
+    share = _shares(_key(pixels.waves), pixels.window, values.device)
+    summed: torch.Tensor = torch.sparse.mm(share, values.reshape(-1, values.shape[-1]).T).T
     return summed.reshape(*values.shape[:-1], pixels.window.length)
+
+
+def _key(waves: Sequence[Array]) -> tuple[bytes, ...]:
+    """What tables that depend on wavelengths alone are kept by."""
+    return tuple(wave.tobytes() for wave in waves)
+
+
+@lru_cache(maxsize=64)
+def _position(waves: tuple[bytes, ...]) -> torch.Tensor:
+    """See :attr:`Native.position`."""
+    return torch.from_numpy(np.log10(np.concatenate([np.frombuffer(w) for w in waves])) / STEP)
+
+
+@lru_cache(maxsize=64)
+def _polynomials(waves: tuple[bytes, ...]) -> torch.Tensor:
+    """See :attr:`Native.polynomials`."""
+    blocks = []
+    for wave in waves:
+        x = np.log10(np.frombuffer(wave))
+        span = max(x[-1] - x[0], STEP)
+        blocks.append(np.polynomial.legendre.legvander(2 * (x - x[0]) / span - 1, NPOLY - 1))
+    return torch.from_numpy(block_diag(*blocks))
 
 
 def _edges(wave: Array) -> Array:
@@ -141,7 +175,7 @@ def _edges(wave: Array) -> Array:
 
 
 @lru_cache(maxsize=64)
-def _shares(waves: tuple[bytes, ...], window: Window) -> sparse.csr_matrix:
+def _shares(waves: tuple[bytes, ...], window: Window, device: torch.device) -> torch.Tensor:
     """(length, pixel) sparse P: the share of each native pixel in each grid pixel."""
     edges = [_edges(np.frombuffer(wave)) + 0.5 - window.start for wave in waves]
     low = np.concatenate([e[:-1] for e in edges])  # grid pixel j covers [j, j + 1)
@@ -152,4 +186,6 @@ def _shares(waves: tuple[bytes, ...], window: Window) -> sparse.csr_matrix:
     target = first[pixel] + np.arange(len(pixel)) - np.repeat(np.cumsum(count) - count, count)
     share = np.minimum(high[pixel], target + 1) - np.maximum(low[pixel], target)
     share /= (high - low)[pixel]
-    return sparse.csr_matrix((share, (target, pixel)), shape=(window.length, len(low)))
+    shape, places = (window.length, len(low)), np.stack([target, pixel])
+    given = torch.from_numpy(places), torch.from_numpy(share)
+    return torch.sparse_coo_tensor(*given, shape, check_invariants=True).coalesce().to(device)

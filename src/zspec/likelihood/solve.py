@@ -1,18 +1,22 @@
-"""All solutions of a set of spectra: scan every class, fit the best candidates, rank them."""
+"""All solutions of a set of spectra: scan every class, fit the best candidates, weigh them all."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from zspec.likelihood import refine, scan
+from zspec.likelihood import posterior, refine, scan
 from zspec.likelihood.basis import Basis
-from zspec.likelihood.pixels import Native, gather
+from zspec.likelihood.noise import with_model_error
+from zspec.likelihood.pixels import Native, gather, trimmed
 
 NREFINE = 6
 """Candidates over all classes that get the final fit, besides the best of each spectype."""
+NPATIENT = 3
+"""As NREFINE, of those whose final fit takes as many steps as it needs; the others get one."""
 NMINIMA = {"GALAXY": 5, "QSO": 5, "STAR": 2}
 """Minima that a scan hands on, by spectype."""
 BROADER = 1.5
@@ -23,7 +27,7 @@ BROADER = 1.5
 class Solutions:
     """Every minimum of every class for n spectra, (n, T) each unless said otherwise.
 
-    Columns stand in the order of the classes. Where ``fitted`` is False, values are the scan's.
+    Columns of one class stand together. Where ``fitted`` is False, values are the scan's.
     """
 
     label: torch.Tensor
@@ -33,47 +37,76 @@ class Solutions:
     sigma: torch.Tensor
     """Of the shift; NaN where unknown."""
     value: torch.Tensor
-    """chi2 with the penalties of mixture and rarity: what ranks solutions; inf for none."""
+    """-2 ln of the mass of the posterior around it: what ranks solutions; inf for none."""
+    basin: torch.Tensor
+    """Width of the minimum in the scan, grid pixels."""
+    rest: torch.Tensor
+    """(n, class) -2 ln of the mass beyond all minima of the class."""
+    null: torch.Tensor
+    """(n,) the same of the polynomials alone: no object at all."""
     fitted: torch.Tensor
     """bool: had the final fit on native pixels."""
     chi2: torch.Tensor
-    """On native pixels; NaN where not fitted."""
+    """By the ivar of the file, on native pixels; NaN where not fitted."""
     outliers: torch.Tensor
-    """Share of pixels beyond 5 sigma."""
+    """Share of pixels beyond 5 sigma, the model's error included."""
     light: torch.Tensor
     """Mean flux of the model, weighted by ivar."""
+    spike: torch.Tensor
+    """How much a single pixel gains in chi2 over polynomials alone, at most."""
     settled: torch.Tensor
     """bool: the final fit converged, near where the scan had its minimum."""
     model: torch.Tensor | None
-    """(n, pixel) of the solution of lowest value, where asked for."""
+    """(n, pixel) of the solution of lowest value, where asked for; 0 beyond the data."""
 
 
 def solve(
-    pixels: Native, bases: Sequence[Basis], resolution: float, with_model: bool = False
+    given: Native,
+    bases: Sequence[Basis],
+    resolution: float,
+    model_error: float = 0.0,
+    with_model: bool = False,
+    device: str = "cpu",
 ) -> Solutions:
     """Scan and fit n spectra with at least one pixel each.
 
-    ``resolution`` is the sigma of their LSF in grid pixels, 0 where unknown.
+    ``resolution`` is the sigma of their LSF in grid pixels, 0 where unknown; ``model_error`` the
+    fraction of the flux that :mod:`~zspec.likelihood.noise` adds to their noise. Pixels go to the
+    ``device`` once; what comes back are minima and fits, on the CPU.
     """
-    found = _scan(pixels, bases, resolution)
+    whole = given
+    given, columns_used = trimmed(whole)
+    given = given.to(device)
+    pixels = with_model_error(given, model_error)
+    priors = posterior.measure(bases)
+    found = _scan(pixels, bases, priors, resolution)
     scanned = found.value.clone()
-    chosen = _choose(found, bases)
+    chosen = _choose(found, bases, NREFINE)
+    patient = _choose(found, bases, NPATIENT)
+    prepared = refine.prepare(pixels)
     models: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
     for number, basis in enumerate(bases):
         rows, columns = (chosen & (found.label == number)).nonzero(as_tuple=True)
         if len(rows):
-            start = found.shift[rows, columns]
-            fit = refine.refine(pixels, basis, rows, start, broadening(basis, resolution))
-            _store(found, fit, rows, columns, basis)
+            at, start = rows.to(device), found.shift[rows, columns].to(device)
+            width, keen = broadening(basis, resolution), patient[rows, columns].to(device)
+            fit = refine.refine(prepared, basis, at, start, keen, width)
+            misfit = (given.flux[at] - fit.model) ** 2
+            gain = prepared.residual[at] ** 2 - pixels.ivar[at] * misfit
+            found.spike[rows, columns] = gain.amax(1).cpu()
+            fit = dataclasses.replace(fit, chi2=(given.ivar[at] * misfit).sum(1)).to("cpu")
+            _store(found, fit, rows, columns, basis, float(priors[number]))
             if with_model:
                 models.append((rows, columns, fit.model))
     _level(found, scanned)
+    ends = torch.tensor([bases[label].ends for label in found.label.tolist()], dtype=torch.float64)
+    found.shift = found.shift.clamp(ends[:, 0], ends[:, 1])  # a fit may end a fraction beyond
     if with_model:
         best = torch.where(found.fitted, found.value, torch.inf).argmin(1)
-        found.model = torch.zeros_like(pixels.flux)
+        found.model = torch.zeros_like(whole.flux)
         for rows, columns, model in models:
             mine = columns == best[rows]
-            found.model[rows[mine]] = model[mine]
+            found.model[rows[mine, None], columns_used] = model[mine]
     return found
 
 
@@ -84,41 +117,52 @@ def broadening(basis: Basis, resolution: float) -> float:
     return float((resolution**2 - basis.lsf**2) ** 0.5)
 
 
-def _scan(pixels: Native, bases: Sequence[Basis], resolution: float) -> Solutions:
+def _scan(
+    pixels: Native, bases: Sequence[Basis], priors: torch.Tensor, resolution: float
+) -> Solutions:
     """The minima of all classes, not yet fitted."""
     sums = gather(pixels)
     extra = scan.nuisance(pixels)
-    parts, labels = [], []
-    for number, basis in enumerate(bases):
-        values = scan.scan(sums, extra, basis, broadening(basis, resolution))
-        values += basis.rarity(torch.arange(values.shape[1]) + float(basis.shifts[0]))
-        count = NMINIMA[basis.spectype]
-        parts.append(refine.minima(values, basis.shifts[0], count, basis.separation))
-        labels += [number] * count
-    shift, value, sigma = (
-        torch.cat([getattr(p, name) for p in parts], dim=1) for name in ("shift", "value", "sigma")
-    )
+    n, widths = len(pixels), [broadening(basis, resolution) for basis in bases]
+    parts, labels, basins = [], [], []
+    rest = torch.zeros(n, len(bases), dtype=torch.float64)
+    for mine, one in scan.scan_all(sums, extra, bases, widths):
+        basis, count = bases[mine[0]], NMINIMA[bases[mine[0]].spectype]
+        prior = [bases[i].rarity(one.shifts) + float(priors[i]) for i in mine]
+        values = (one.values + torch.stack(prior)).flatten(0, 1)  # (n * G, S)
+        part = refine.minima(values, int(one.shifts[0]), count, basis.separation, one.step)
+        basin, beyond = posterior.basins(values, part, one.shifts, basis.separation)
+        parts.append([getattr(part, name).reshape(n, -1) for name in ("shift", "value", "sigma")])
+        basins.append(basin.reshape(n, -1))
+        rest[:, mine] = beyond.reshape(n, -1).cpu()
+        labels += [number for number in mine for _ in range(count)]
+    shift, value, sigma = (torch.cat(each, dim=1).cpu() for each in zip(*parts, strict=True))
+    basin = torch.cat(basins, dim=1).cpu()
     nan = torch.full_like(value, torch.nan)
     no = torch.zeros_like(value, dtype=torch.bool)
     return Solutions(
         label=torch.tensor(labels),
         shift=shift,
         sigma=sigma,
-        value=value,
+        value=value + posterior.spacious(sigma, basin),
+        basin=basin,
+        rest=rest,
+        null=(sums.square - (extra.fitted**2).sum(1)).cpu(),
         fitted=no,
         chi2=nan,
         outliers=nan.clone(),
         light=nan.clone(),
+        spike=nan.clone(),
         settled=no.clone(),
         model=None,
     )
 
 
-def _choose(found: Solutions, bases: Sequence[Basis]) -> torch.Tensor:
-    """(n, T) which minima get the final fit: the best of all, and the best of each spectype."""
+def _choose(found: Solutions, bases: Sequence[Basis], count: int) -> torch.Tensor:
+    """(n, T) bool: the ``count`` best minima of all, and the best of each spectype."""
     order = found.value.argsort(dim=1)
     chosen = torch.zeros_like(found.fitted)
-    chosen.scatter_(1, order[:, :NREFINE], True)
+    chosen.scatter_(1, order[:, :count], True)
     for spectype in {basis.spectype for basis in bases}:
         mine = torch.tensor([bases[label].spectype == spectype for label in found.label.tolist()])
         best = torch.where(mine, found.value, torch.inf).argmin(1, keepdim=True)
@@ -127,14 +171,20 @@ def _choose(found: Solutions, bases: Sequence[Basis]) -> torch.Tensor:
 
 
 def _store(
-    found: Solutions, fit: refine.Fit, rows: torch.Tensor, columns: torch.Tensor, basis: Basis
+    found: Solutions,
+    fit: refine.Fit,
+    rows: torch.Tensor,
+    columns: torch.Tensor,
+    basis: Basis,
+    prior: float,
 ) -> None:
     """Put fits where their minima stood."""
     moved = (fit.shift - found.shift[rows, columns]).abs()
     for name in ("shift", "sigma", "value", "chi2", "outliers", "light"):
         getattr(found, name)[rows, columns] = getattr(fit, name)
     inside = moved <= max(refine.MAX_STEP, basis.separation / 2)
-    found.value[rows, columns] += basis.rarity(fit.shift)
+    width = posterior.spacious(fit.sigma, found.basin[rows, columns])
+    found.value[rows, columns] += basis.rarity(fit.shift) + prior + width
     found.settled[rows, columns] = fit.settled & fit.sigma.isfinite() & inside
     found.fitted[rows, columns] = True
 
@@ -147,5 +197,7 @@ def _level(found: Solutions, scanned: torch.Tensor) -> None:
     """
     fitted = torch.where(found.fitted, found.value, torch.inf)
     best, at = fitted.min(1, keepdim=True)
-    moved = torch.maximum(scanned + best - scanned.gather(1, at), best)
+    offset = best - scanned.gather(1, at)
+    moved = torch.maximum(scanned + offset, best)
     found.value = torch.where(found.fitted, found.value, moved)
+    found.rest += offset

@@ -22,7 +22,9 @@ import torch
 
 from zspec import sources as files
 from zspec.errors import ConfigError, InputError, unknown
+from zspec.likelihood import validate
 from zspec.likelihood.basis import STEP, Basis, blur
+from zspec.likelihood.calibration import Calibration
 from zspec.likelihood.learn import Rows, canonical, factorise, observed, stack
 from zspec.likelihood.pixels import Sums, gather, native
 from zspec.likelihood.sources import KINDS, level_mask, place
@@ -65,19 +67,42 @@ def train(
 
     try:
         manifest, templates = shared / recipe["manifest"], shared / recipe["templates"]
-        real = [s for s in labelled(manifest) if s.key not in exclude_objects]
+        lines = [
+            (line, one)
+            for line, one in listed(manifest)
+            if line["label_ok"] == "1" and line["object"] not in exclude_objects
+        ]
+        known = [validate.known(line, one) for line, one in lines]
+        real = [label(line, one) for line, one in lines]
+        calibration = cross_validated(recipe, templates, known, real)
         bases = learn_bases(recipe, templates, real)
     except KeyError as error:
         raise ConfigError(f"recipe: key {error} is missing") from None
     meta = {"recipe": dict(recipe), "seed": recipe["seed"], "surveys": recipe["surveys"]}
     meta["figures"] = {"real_spectra": len(real), "real_objects": len({s.key for s in real})}
-    Likelihood(bases, meta).save(out)
+    Likelihood(bases, meta, calibration).save(out)
     log.info("%s: %d bases from %d real spectra", out, len(bases), len(real))
 
 
-def labelled(manifest: Path) -> list[Labelled]:
-    """Every spectrum of a manifest with ``label_ok`` 1."""
-    return [label(line, one) for line, one in listed(manifest) if line["label_ok"] == "1"]
+def cross_validated(
+    recipe: Mapping[str, Any],
+    templates: Path,
+    known: Sequence[validate.Known],
+    real: Sequence[Labelled],
+) -> Calibration:
+    """The calibration of bases that were learned without the objects that they predict."""
+    from zspec.estimators.likelihood import Likelihood
+
+    if not known:
+        return Calibration()
+    fitters = []
+    for fold in range(validate.FOLDS):
+        kept = [one for one in real if validate.fold_of(one.key) != fold]
+        fitters.append(Likelihood(learn_bases(recipe, templates, kept)))
+        log.info("fold %d of %d: bases from %d real spectra", fold, validate.FOLDS, len(kept))
+    found = validate.calibrate(known, fitters)
+    log.info("calibration: %s", found)
+    return found
 
 
 def label(line: Mapping[str, str], spectrum: Spectra) -> Labelled:

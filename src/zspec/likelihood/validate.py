@@ -1,0 +1,231 @@
+"""What predictions of objects that the bases never saw teach: the numbers of a ``Calibration``.
+
+The bases are learned five times, each time without a fifth of the objects, and predict those: as
+they are, and with noise added to a half, a quarter and an eighth of their SNR, so that there are
+enough wrong redshifts to learn from. Labels are the survey pipeline's, and a few of them are wrong;
+medians, and a share of labels that may be anything, keep those from mattering.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zspec.likelihood import confidence
+from zspec.likelihood.basis import STEP, Basis
+from zspec.likelihood.calibration import Calibration
+from zspec.likelihood.noise import running_mean
+from zspec.likelihood.pixels import Native, native
+from zspec.likelihood.ranking import Ranked, rank
+from zspec.likelihood.solve import Solutions, solve
+from zspec.survey import Spectra
+
+if TYPE_CHECKING:
+    from zspec.estimators.likelihood import Likelihood
+
+FOLDS = 5
+LADDER = (1, 2, 4, 8)
+"""SNR is divided by these."""
+BRIGHT = 10.0
+"""Median SNR per pixel from which a spectrum tells of the model's error."""
+START_ERROR = 0.03
+"""Model error with which residuals are taken."""
+NARROW = 0.003
+"""Range of redshifts around the label's in which they are taken."""
+TEMPERS = np.arange(0.3, 1.01, 0.1)
+"""Powers of the evidence that are tried."""
+STRAY = 0.01
+"""Share of labels that may be anything: keeps a wrong one from counting without bound."""
+MAD = 0.6745
+"""Median of |x| of a standard normal."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """One labelled spectrum."""
+
+    key: str
+    """The object."""
+    spectype: str
+    z: float
+    z_err: float
+    spectrum: Spectra
+    """One row."""
+
+
+def known(line: Mapping[str, str], spectrum: Spectra) -> Known:
+    """One spectrum with its line of a manifest."""
+    z, z_err = float(line["z"]), float(line["z_err"])
+    return Known(line["object"], line["class"], z, z_err, spectrum)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A prediction of a labelled spectrum by bases that did not see its object."""
+
+    known: Known
+    step: int
+    """Of ``LADDER``."""
+    bases: tuple[Basis, ...]
+    pixels: Native
+    found: Solutions
+    """Of one row."""
+
+    def ranked(self, temper: float) -> Ranked:
+        """The candidates."""
+        return rank(self.found, self.bases, temper)
+
+    def offset(self, ranked: Ranked) -> float:
+        """ln((1 + z) / (1 + z_label)) of the best candidate."""
+        shift = float(ranked.of(self.found.shift))
+        return shift * float(np.log(10)) * STEP - float(np.log1p(self.known.z))
+
+    def spectype(self, ranked: Ranked) -> str:
+        """Of the best candidate."""
+        return self.bases[int(self.found.label[ranked.column[0, 0]])].spectype
+
+    def good(self, ranked: Ranked) -> bool:
+        """Whether the redshift is good by the threshold of the label's class."""
+        limit = next(b.good_dz for b in self.bases if b.spectype == self.known.spectype)
+        return abs(self.offset(ranked)) < limit
+
+    def prob_label(self, ranked: Ranked) -> float:
+        """Share of the posterior that the label's spectype holds."""
+        mine = [b.spectype == self.known.spectype for b in self.bases]
+        return float(ranked.classes[0, mine].sum())
+
+
+def fold_of(key: str) -> int:
+    """A fold from an object's name, the same on every machine."""
+    return int(hashlib.sha256(key.encode()).hexdigest(), 16) % FOLDS
+
+
+def calibrate(given: Sequence[Known], fitters: Sequence[Likelihood]) -> Calibration:
+    """All of a calibration; ``fitters[i]`` holds bases that no object of fold i was used for."""
+    found = Calibration(model_error=model_error(given, [f.bases for f in fitters]))
+    every = list(cases(given, [f.calibrated_by(found) for f in fitters]))
+    power = temper(losses(every))
+    table, good = confidence_table(every, power)
+    coefficients = tuple(confidence.learn(table, good).tolist())
+    return dataclasses.replace(found, scatter=scatter(every), temper=power, confidence=coefficients)
+
+
+def cases(given: Iterable[Known], fitters: Sequence[Likelihood]) -> Iterator[Case]:
+    """Predictions of every spectrum at every step of the ladder; none without a good pixel."""
+    for number, one in enumerate(given):
+        fitter = fitters[fold_of(one.key)]
+        for step in LADDER:
+            noisy = weakened(one.spectrum, step, np.random.default_rng([number, step]))
+            for _, pixels, found in fitter.solutions(noisy.arms):
+                yield Case(one, step, fitter.bases, pixels, found)
+
+
+def weakened(spectrum: Spectra, factor: int, rng: np.random.Generator) -> Spectra:
+    """The spectrum with noise added so that its errors grow by a factor."""
+    arms = []
+    for arm in spectrum.arms:
+        sigma = np.where(arm.ivar > 0, np.maximum(arm.ivar, 1e-30) ** -0.5, 0)
+        noise = (factor**2 - 1) ** 0.5 * sigma * rng.standard_normal(arm.flux.shape)
+        flux, ivar = arm.flux + noise.astype(np.float32), arm.ivar / np.float32(factor**2)
+        arms.append(dataclasses.replace(arm, flux=flux, ivar=ivar))
+    return dataclasses.replace(spectrum, arms=tuple(arms))
+
+
+def model_error(given: Iterable[Known], bases: Sequence[Sequence[Basis]]) -> float:
+    """Fraction of the flux that residuals at the label's redshift ask for.
+
+    The median over bright spectra of the spectype where it is largest: one number for all, so that
+    hypotheses compare on the same noise.
+    """
+    values: dict[str, list[float]] = {}
+    for one in given:
+        pixels = native(one.spectrum.arms)
+        good = pixels.ivar > 0
+        if good.any() and (pixels.flux * pixels.ivar.sqrt())[good].median() > BRIGHT:
+            mine = [b for b in bases[fold_of(one.key)] if b.spectype == one.spectype]
+            values.setdefault(one.spectype, []).append(_excess(pixels, mine, one.z))
+    return max((float(np.median(v)) for v in values.values()), default=0.0)
+
+
+def _excess(pixels: Native, bases: Sequence[Basis], z: float) -> float:
+    """The fraction that makes the median of |residual| / sigma that of a normal; 0 to 0.5."""
+    at_label = [
+        dataclasses.replace(basis, z_range=(z - NARROW, z + NARROW), density=()) for basis in bases
+    ]
+    model = solve(pixels, at_label, 0.0, START_ERROR, with_model=True).model
+    assert model is not None
+    good = pixels.ivar[0] > 0
+    residual = (pixels.flux - model)[0, good].numpy()
+    level = running_mean(pixels.flux, pixels.ivar)[0, good].numpy()
+    variance = 1 / pixels.ivar[0, good].numpy()
+
+    def wide(fraction: float) -> bool:
+        return bool(np.median(residual**2 / (variance + (fraction * level) ** 2)) > MAD**2)
+
+    return _threshold(wide, 0.5)
+
+
+def scatter(every: Iterable[Case]) -> dict[str, float]:
+    """By spectype: what ZERR lacks, so that right redshifts scatter as it says.
+
+    The label's own error is taken off; what the labels lack in it beyond that counts as ours.
+    """
+    rows: dict[str, list[tuple[float, float]]] = {}
+    for case in every:
+        if case.step > 1:
+            continue
+        ranked = case.ranked(1.0)
+        if case.good(ranked) and case.spectype(ranked) == case.known.spectype:
+            sigma = float(ranked.of(case.found.sigma)) * float(np.log(10)) * STEP
+            own = np.hypot(sigma, case.known.z_err / (1 + case.known.z))
+            rows.setdefault(case.known.spectype, []).append((case.offset(ranked), float(own)))
+    return {kind: _lacking(*np.array(values).T) for kind, values in sorted(rows.items())}
+
+
+def _lacking(offset: NDArray[np.float64], sigma: NDArray[np.float64]) -> float:
+    """The standard deviation that makes the MAD of offset / sigma that of a normal."""
+    return _threshold(lambda s: bool(np.median(np.abs(offset) / np.hypot(sigma, s)) > MAD), 0.01)
+
+
+def losses(every: Sequence[Case]) -> NDArray[np.float64]:
+    """(case, power) log loss of the spectype and of the redshift for each of ``TEMPERS``."""
+    return np.array([[_loss(case, float(power)) for power in TEMPERS] for case in every])
+
+
+def _loss(case: Case, power: float) -> float:
+    """Of one case: -ln of what spectype and redshift of the label were given."""
+    ranked = case.ranked(power)
+    right = case.good(ranked) and case.spectype(ranked) == case.known.spectype
+    share = float(ranked.share[0, 0])
+    given = np.array([case.prob_label(ranked), share if right else 1 - share])
+    return float(-np.log((1 - STRAY) * given + STRAY / 2).sum())
+
+
+def temper(loss: NDArray[np.float64]) -> float:
+    """The power of the least summed loss (case, power)."""
+    return round(float(TEMPERS[int(loss.sum(0).argmin())]), 2)
+
+
+def confidence_table(
+    every: Sequence[Case], power: float
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Features (n, F) of all cases, and whether their redshifts are good (n,)."""
+    ranked = [case.ranked(power) for case in every]
+    both = list(zip(every, ranked, strict=True))
+    table = [confidence.features(c.pixels, c.found, r, c.bases) for c, r in both]
+    return np.concatenate(table), np.array([c.good(r) for c, r in both])
+
+
+def _threshold(above: Callable[[float], bool], high: float) -> float:
+    """Where a condition that falls off between 0 and ``high`` stops to hold; 0 if nowhere."""
+    low = 0.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if above(middle) else (low, middle)
+    return round(low, 8)

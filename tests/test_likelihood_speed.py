@@ -1,0 +1,124 @@
+"""What makes the likelihood fast changes nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from zspec import checkpoint
+from zspec.errors import ConfigError
+from zspec.estimator import Chunk
+from zspec.estimators.likelihood import Likelihood
+from zspec.likelihood import pixels, refine, scan
+from zspec.likelihood.basis import STEP, Basis
+from zspec.survey import Arm, Spectra
+
+SDSS_WAVE = 10 ** (np.arange(35_600, 39_600) * STEP)  # Å
+Z = {"GALAXY": 0.31, "QSO": 2.2, "STAR": 2e-4}
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Likelihood:
+    return Likelihood.load(checkpoint.find("likelihood"))
+
+
+def model(basis: Basis) -> np.ndarray:
+    """The mean spectrum, and 0.3 standard deviations of every other vector."""
+    rest = np.arange(basis.k0, basis.k0 + basis.vectors.shape[1])
+    x = np.log10(SDSS_WAVE / (1 + Z[basis.spectype])) / STEP
+    c = np.array([1.0] + [0.3] * (len(basis.mean) - 1))
+    return np.interp(x, rest, c @ basis.vectors, left=0.0, right=0.0)
+
+
+def of(arm: Arm) -> Spectra:
+    n = len(arm.flux)
+    return Spectra((arm,), np.arange(n), np.arange(n, dtype=np.int32))
+
+
+def spectra(flux: np.ndarray, snr: float) -> Spectra:
+    sigma = np.median(flux, axis=1, keepdims=True) / snr + 0 * flux
+    noisy = flux + sigma * np.random.default_rng(3).standard_normal(flux.shape)
+    return of(Arm("A", SDSS_WAVE, noisy.astype(np.float32), (1 / sigma**2).astype(np.float32)))
+
+
+def mixed(shipped: Likelihood) -> Spectra:
+    return spectra(np.array([model(basis) for basis in shipped.bases]), 12.0)
+
+
+def test_bases_that_are_scanned_together_are_as_they_are_alone(shipped: Likelihood) -> None:
+    data = pixels.native(mixed(shipped)[:3].arms)
+    sums, extra = pixels.gather(data), scan.nuisance(data)
+    stars = [b for b in shipped.bases if b.spectype == "STAR" and len(b.vectors) == 5]
+    found = scan.together(sums, extra, stars, 0.0, 1)
+    for number, basis in enumerate(stars):
+        alone = scan.scan(sums, extra, basis)
+        assert torch.allclose(found.values[:, number], alone, rtol=1e-9, atol=1e-6)
+        assert found.shifts[0] == basis.shifts[0]
+
+
+def test_blocks_of_the_window_change_nothing(
+    shipped: Likelihood, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = pixels.native(mixed(shipped)[:2].arms)
+    sums, extra = pixels.gather(data), scan.nuisance(data)
+    basis = shipped.bases[-1]
+    blocks = scan.scan(sums, extra, basis)
+    monkeypatch.setattr(scan, "FEW", 0)
+    scan.tables.cache_clear()
+    assert torch.allclose(scan.scan(sums, extra, basis), blocks, rtol=1e-9, atol=1e-6)
+    scan.tables.cache_clear()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_coarse_scan_ends_at_the_same_redshift(shipped: Likelihood, number: int) -> None:
+    basis = shipped.bases[number]
+    data = pixels.native(spectra(model(basis)[None], 8.0).arms)
+    sums, extra, rows = pixels.gather(data), scan.nuisance(data), torch.tensor([0])
+    prepared, ends = refine.prepare(data), []
+    for step in (1, scan.STEPS[basis.spectype]):
+        one = scan.together(sums, extra, [basis], 0.0, step)
+        start = refine.minima(
+            one.values[:, 0], int(one.shifts[0]), 1, basis.separation, step
+        ).shift[0]
+        ends.append(refine.refine(prepared, basis, rows, start, torch.tensor([True])))
+    assert float(ends[0].shift) == pytest.approx(
+        float(ends[1].shift), abs=0.05 * float(ends[0].sigma)
+    )
+    assert float(ends[0].value) == pytest.approx(float(ends[1].value), abs=0.05)
+
+
+def test_pixels_of_the_grid_are_fitted_like_any_others(
+    shipped: Likelihood, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = refine.prepare(pixels.native(mixed(shipped)[:1].arms))
+    given = shipped.bases[0], torch.tensor([0]), torch.tensor([1172.3]).double()
+    fast = refine.refine(data, *given, torch.tensor([True]))
+    monkeypatch.setattr(refine, "ALIKE", -1.0)
+    slow = refine.refine(data, *given, torch.tensor([True]))
+    assert float(fast.shift) == pytest.approx(float(slow.shift), abs=1e-7)
+    assert torch.allclose(fast.model, slow.model, rtol=1e-9, atol=1e-9)
+
+
+def test_ends_without_data_cost_nothing_and_change_nothing(shipped: Likelihood) -> None:
+    arm = mixed(shipped)[:4].arms[0]
+    more = 10 ** (np.arange(35_100, 40_300) * STEP)
+    wider = [np.zeros((4, len(more)), np.float32) for _ in range(2)]
+    for out, values in zip(wider, (arm.flux, arm.ivar), strict=True):
+        out[:, 500:-700] = values
+    padded = Arm("A", more, *wider)
+    kept, columns = pixels.trimmed(pixels.native([padded]))
+    assert len(kept.waves[0]) == len(columns) == len(arm.wave)
+    first, second = (shipped.predict(Chunk(of(a)), frozenset({"model"})) for a in (arm, padded))
+    assert np.allclose(first.z, second.z, atol=1e-8, rtol=0, equal_nan=True)
+    assert first.model is not None
+    assert second.model is not None
+    assert np.allclose(first.model[0], second.model[0][:, 500:-700], rtol=1e-5, atol=1e-6)
+    assert not second.model[0][:, :500].any()
+
+
+def test_a_device_without_float64_is_refused_in_one_line() -> None:
+    with pytest.raises(ConfigError, match="float64") as caught:
+        Likelihood.load(checkpoint.find("likelihood"), "mps")
+    assert "\n" not in str(caught.value)
+    assert Likelihood.load(checkpoint.find("likelihood"), "cpu").device == "cpu"
