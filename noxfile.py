@@ -56,7 +56,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def examples(session: nox.Session) -> None:
     """A third-party plugin beside the zspec wheel in a clean environment: test, then predict."""
-    dist = Path(session.create_tmp()) / "dist"
+    dist = Path(session.create_tmp()).resolve() / "dist"  # the folder changes below
     install(session, "build")
     session.run("python", "-m", "build", "--wheel", "--outdir", str(dist), silent=True)
     wheel = max(dist.glob("zspec_redshift-*.whl"), key=lambda path: path.stat().st_mtime)
