@@ -167,3 +167,11 @@ def test_the_newcomers_own_catalogue_is_no_spectrum(zspec, toy_file, tmp_path):
 
 def test_names_of_surveys_in_any_case(zspec, toy_file):
     assert zspec("predict", "--survey", "TOY", toy_file("a.fits", [1])).exit_code == 0
+
+
+def test_verbose_says_more_even_to_a_file(zspec, toy_file, tmp_path):
+    bad = tmp_path / "gone.fits"
+    for words, said in (([], False), (["-v"], True)):
+        good, out = toy_file(f"{said}.fits", [1]), tmp_path / f"z{said}.fits"
+        result = zspec(*words, "predict", good, bad, "-o", out)
+        assert ("gone.fits: no such file" in result.stderr) is said

@@ -33,11 +33,16 @@ def clean(text: str) -> str:
 
 
 class StderrHandler(logging.Handler):
-    """Warnings always; anything less only where stderr is a terminal."""
+    """Warnings always; anything less where stderr is a terminal, or where it was asked for."""
+
+    def __init__(self, verbose: bool = False) -> None:
+        """``verbose``: print everything."""
+        super().__init__()
+        self._verbose = verbose
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record."""
-        if record.levelno < logging.WARNING and not stderr.is_terminal:
+        if record.levelno < logging.WARNING and not (stderr.is_terminal or self._verbose):
             return
         prefix = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
         stderr.print(Text(prefix + clean(self.format(record))))
@@ -46,7 +51,7 @@ class StderrHandler(logging.Handler):
 def log_to_stderr(verbose: bool = False) -> None:
     """Send the library's log to stderr."""
     logger = logging.getLogger("zspec")
-    logger.handlers[:] = [StderrHandler()]
+    logger.handlers[:] = [StderrHandler(verbose)]
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)
     logger.propagate = False
 
