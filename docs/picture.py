@@ -34,7 +34,7 @@ def draw_fit(axes: plt.Axes, spectra: Spectra, model: tuple[np.ndarray, ...], ti
 
 
 def draw_scan(axes: plt.Axes, spectra: Spectra, fitter: Likelihood) -> None:
-    """chi2 minus its least, of galaxies and quasars, at every redshift."""
+    """-2 ln evidence above its least, of galaxies and quasars, at every redshift."""
     native = pixels.native(spectra.arms)
     sums, extra = pixels.gather(native), scan.nuisance(native)
     curves = {}
@@ -45,7 +45,7 @@ def draw_scan(axes: plt.Axes, spectra: Spectra, fitter: Likelihood) -> None:
     least = min(chi2.min() for _, chi2 in curves.values())
     for (name, (z, chi2)), colour in zip(curves.items(), ("#d55e00", "#0072b2"), strict=False):
         axes.semilogy(1 + z, chi2 - least + 1, lw=0.6, color=colour, label=name)
-    axes.set(xlabel="1 + z", ylabel="χ² − least χ² + 1", xscale="log")
+    axes.set(xlabel="1 + z", ylabel="−2 ln evidence, above its least + 1", xscale="log")
     axes.set_xticks([1, 2, 3, 4, 6, 8], ["1", "2", "3", "4", "6", "8"])
     axes.minorticks_off()
     axes.legend(frameon=False, loc="lower right")

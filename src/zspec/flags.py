@@ -39,7 +39,7 @@ SENTENCES: dict[ZWarn, str] = {
     ZWarn.SKY: "The fibre was put on blank sky.",
     ZWarn.LITTLE_COVERAGE: "Less than half of the wavelength range has usable pixels.",
     ZWarn.SMALL_DELTA_CHI2: "The next redshift or class, or no object at all, fits almost as well.",
-    ZWarn.NEGATIVE_MODEL: "The best model is negative: its main component has a negative sign.",
+    ZWarn.NEGATIVE_MODEL: "The best model is negative: its mean flux is not above 0.",
     ZWarn.MANY_OUTLIERS: "Over 5 % of the pixels lie more than 5 sigma from the best model.",
     ZWarn.Z_FITLIMIT: "The best redshift lies at the edge of the range that was searched.",
     ZWarn.NEGATIVE_EMISSION: "A strong emission line is negative in the best model.",
