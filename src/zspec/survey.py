@@ -15,6 +15,7 @@ import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -23,8 +24,6 @@ from numpy.typing import NDArray
 from zspec.errors import ConfigError, unknown
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from zspec.grid import WaveGrid
 
 FLUX_UNIT = "1e-17 erg / (s cm2 Angstrom)"
@@ -104,10 +103,13 @@ class Truth:
     """(n,) GALAXY, QSO, STAR, or empty where unknown."""
     z: NDArray[np.float64]
     """(n,) redshift, NaN where unknown."""
+    label: NDArray[np.str_] | None = None
+    """(n,) the survey's finest class, as ``GALAXY AGN`` or ``STAR K1``; empty where unknown."""
 
     def __getitem__(self, rows: slice) -> Truth:
         """The truth of some of the spectra."""
-        return Truth(self.spectype[rows], self.z[rows])
+        label = None if self.label is None else self.label[rows]
+        return Truth(self.spectype[rows], self.z[rows], label)
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,8 @@ class Spectra:
             sizes["snr"] = len(self.snr)
         if self.truth is not None:
             sizes |= {"truth.z": len(self.truth.z), "truth.spectype": len(self.truth.spectype)}
+            if self.truth.label is not None:
+                sizes["truth.label"] = len(self.truth.label)
         wrong = {k: v for k, v in sizes.items() if v != n}
         if wrong:
             raise ValueError(f"{n} ids, but {wrong}")
@@ -210,6 +214,8 @@ class Survey:
     """Classes that its objects can have."""
     file_patterns: ClassVar[tuple[str, ...]] = ()
     """Shell patterns for folders and ``--watch``; never used for recognition."""
+    simulation: ClassVar[Path | None] = None
+    """Folder with ``instrument.toml`` and ``population.toml``, for ``zspec simulate``."""
 
     @dataclass(frozen=True)
     class Options:
