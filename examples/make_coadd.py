@@ -2,10 +2,10 @@
 
     python examples/make_coadd.py
 
-Ten mock objects of various SNR, one fibre on blank sky and one that is stuck and has no data. The
-redshifts go into ``redrock-example.fits`` beside it, where the adapter looks for them. Nothing of
-DESI's data is in these files, and TARGETIDs have the bit that DESI sets for mocks. The same code
-gives the same bytes.
+Ten mock objects of DESI's population in order of their SNR, one fibre on blank sky and one that is
+stuck and has no data. The redshifts go into ``redrock-example.fits`` beside it, where the adapter
+looks for them. Nothing of DESI's data is in these files, and TARGETIDs have the bit that DESI sets
+for mocks. The same code gives the same bytes with the versions of ``constraints.txt``.
 """
 
 from __future__ import annotations
@@ -14,100 +14,96 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from zspec_desi.adapter import DESI, instrument
 
-from zspec import Arm, Spectra, Truth, ZWarn, mock_spectra
+from zspec import Arm, Spectra, Truth, ZWarn, plugins
+from zspec.simulate.simulator import BLOCK, simulator
+from zspec.simulate.supply import pieces
 
-SEED = 20
-CLASSES = ("GALAXY", "QSO", "STAR", "GALAXY", "QSO", "STAR", "GALAXY", "QSO", "STAR", "GALAXY")
-SNR = (20.0, 15.0, 30.0, 10.0, 8.0, 10.0, 6.0, 5.0, 5.0, 4.0)
-"""Median per pixel."""
+SEED = 22
+WANTED = {"GALAXY": 4, "QSO": 3, "STAR": 3}
+"""How many of each."""
+SNR = 3.0
+"""Least of an object that is shown, median per pixel."""
 SKY, STUCK = 10, 11
 """Rows of the fibres that have no object."""
 MOCK_ID, SKY_ID = 1 << 58, 1 << 59
 """Bits of a TARGETID."""
 STUCK_STATUS = 1 << 0 | 1 << 1 | 1 << 9
 """UNASSIGNED, STUCKPOSITIONER, BADPOSITION."""
-COSMICS = 3
-"""Runs of pixels per arm and spectrum that a cosmic ray spoilt."""
+NO_BLANKS = {"artefacts.blank": "0", "artefacts.missing_arm": "0"}
+ALL_BLANK = {"artefacts.blank": "1", "artefacts.missing_arm": "0"}
 
 
 def main(folder: Path) -> None:
     """Write both files into ``folder``, in place of older ones."""
     for name in ("coadd-example.fits", "redrock-example.fits"):
         (folder / name).unlink(missing_ok=True)
-    DESI().write(folder / "coadd-example.fits", make())
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # another number may sum in another order
+    try:
+        plugins.survey("desi").write(folder / "coadd-example.fits", make())
+    finally:
+        torch.set_num_threads(threads)
 
 
 def make() -> Spectra:
     """The twelve spectra."""
-    rng = np.random.Generator(np.random.PCG64(SEED))
-    made = [
-        mock_spectra(instrument(), 1, SEED + row, snr=snr, classes=(name,))
-        for row, (name, snr) in enumerate(zip(CLASSES, SNR, strict=True))
+    survey = plugins.survey("desi")
+    drawn = next(pieces(simulator(survey, SEED, settings=NO_BLANKS), BLOCK, BLOCK))
+    sky = next(pieces(simulator(survey, SEED, settings=ALL_BLANK), 2, 2)).spectra
+    rows = chosen(drawn.truth["SPECTYPE"], drawn.truth["SNR"])
+    objects = drawn.spectra
+    arms = [
+        _append(_pick(arm, rows), blank) for arm, blank in zip(objects.arms, sky.arms, strict=True)
     ]
-    made += [_blank(made[0], rng), _dead(made[0])]
-    ids = MOCK_ID + np.arange(1, len(made) + 1)
+    n = len(rows) + len(sky)
+    ids = MOCK_ID + np.arange(1, n + 1)
     ids[SKY] |= SKY_ID
     ids[STUCK] = -STUCK
-    kind = np.where(np.arange(len(made)) < SKY, "TGT", "")
+    kind = np.where(np.arange(n) < SKY, "TGT", "")
     kind[SKY] = "SKY"
-    status = np.where(np.arange(len(made)) == STUCK, STUCK_STATUS, 0).astype(np.int32)
+    rng = np.random.Generator(np.random.PCG64(SEED))
+    assert objects.truth is not None
     return Spectra(
-        arms=tuple(_join([one.arms[k] for one in made], rng) for k in range(len(made[0].arms))),
+        arms=tuple(arms),
         ids=ids.astype(np.int64),
-        rows=np.arange(len(made), dtype=np.int32),
+        rows=np.arange(n, dtype=np.int32),
         table={
-            "RA": np.round(180 + rng.uniform(-0.5, 0.5, len(made)), 6),
-            "DEC": np.round(10 + rng.uniform(-0.5, 0.5, len(made)), 6),
+            "RA": np.round(180 + rng.uniform(-0.5, 0.5, n), 6),
+            "DEC": np.round(10 + rng.uniform(-0.5, 0.5, n), 6),
             "OBJTYPE": kind,
-            "COADD_FIBERSTATUS": status,
+            "COADD_FIBERSTATUS": np.where(np.arange(n) == STUCK, STUCK_STATUS, 0).astype(np.int32),
         },
-        truth=_truth(made),
+        truth=Truth(
+            spectype=np.append(objects.truth.spectype[rows], ["", ""]),
+            z=np.append(objects.truth.z[rows], [np.nan, np.nan]),
+        ),
         zwarn=np.where(kind == "SKY", int(ZWarn.SKY), 0),
     )
 
 
-def _blank(like: Spectra, rng: np.random.Generator) -> Spectra:
-    """Noise of the same ivar, and nothing else."""
-    noise = [rng.standard_normal(arm.flux.shape) / np.sqrt(arm.ivar) for arm in like.arms]
-    arms = [
-        dataclasses.replace(arm, flux=flux.astype(np.float32))
-        for arm, flux in zip(like.arms, noise, strict=True)
-    ]
-    return dataclasses.replace(like, arms=tuple(arms), truth=None)
+def chosen(spectype: NDArray[np.str_], snr: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Rows of the first objects of each kind that are bright enough, the brightest first."""
+    some = [np.flatnonzero((spectype == kind) & (snr > SNR))[:n] for kind, n in WANTED.items()]
+    rows = np.concatenate(some)
+    return rows[np.argsort(-snr[rows], kind="stable")]
 
 
-def _dead(like: Spectra) -> Spectra:
-    """No data at all."""
-    arms = [dataclasses.replace(arm, ivar=np.zeros_like(arm.ivar)) for arm in like.arms]
-    return dataclasses.replace(like, arms=tuple(arms), truth=None)
+def _pick(arm: Arm, rows: NDArray[np.intp]) -> Arm:
+    """The same arm for some of the spectra."""
+    return dataclasses.replace(arm, flux=arm.flux[rows], ivar=arm.ivar[rows], good=arm.usable[rows])
 
 
-def _join(arms: list[Arm], rng: np.random.Generator) -> Arm:
-    """One arm of all spectra, with a few pixels lost to cosmic rays."""
-    good = np.concatenate([arm.usable for arm in arms])
-    for row in good:
-        row[_hit(len(row), rng)] = False
+def _append(arm: Arm, blank: Arm) -> Arm:
+    """The arm with a blank fibre and one without data below it."""
+    ivar = blank.ivar * np.array([[1], [0]], np.float32)
     return dataclasses.replace(
-        arms[0],
-        flux=np.concatenate([arm.flux for arm in arms]),
-        ivar=np.concatenate([arm.ivar for arm in arms]),
-        good=good,
-    )
-
-
-def _hit(pixels: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Pixels that cosmic rays spoilt: runs of three."""
-    return rng.integers(0, pixels - 2, COSMICS)[:, None] + np.arange(3)
-
-
-def _truth(made: list[Spectra]) -> Truth:
-    known = [one.truth for one in made]
-    return Truth(
-        spectype=np.array(["" if t is None else str(t.spectype[0]) for t in known]),
-        z=np.array([np.nan if t is None else t.z[0] for t in known]),
+        arm,
+        flux=np.concatenate([arm.flux, blank.flux]),
+        ivar=np.concatenate([arm.ivar, ivar]),
+        good=np.concatenate([arm.usable, blank.usable & (ivar > 0)]),
     )
 
 

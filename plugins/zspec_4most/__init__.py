@@ -93,6 +93,7 @@ class FourMost(Survey):
     arms = ("L",)
     grid = WaveGrid.log(3700.0, 9500.0, 5e-5)  # 0.43-1.1 Å, below the LSF's FWHM of 0.9-1.3 Å
     file_patterns: ClassVar[tuple[str, ...]] = ("*_LJ1.fits", "qmost_*.fits", "*4most*.fits")
+    simulation: ClassVar[Path | None] = Path(__file__).parent / "simulation"
 
     @dataclass(frozen=True)
     class Options(Survey.Options):

@@ -104,8 +104,9 @@ class Targets:
         """Redshift and class, or None where the file tells neither."""
         if not self.has("REDSHIFT") and not self.has("TEMPNAME"):
             return None
-        spectype = [class_of(text) for text in self._texts(("TEMPNAME",), rows)]
-        return Truth(np.array(spectype, "U6"), self._numbers(("REDSHIFT",), rows))
+        names = self._texts(("TEMPNAME",), rows)
+        spectype = [class_of(text) for text in names]
+        return Truth(np.array(spectype, "U6"), self._numbers(("REDSHIFT",), rows), names)
 
     def _zwarn(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """(n,) SKY and UNPLUGGED from the fibre's use and state; 0 where they are not known."""
@@ -138,7 +139,9 @@ def target_columns(spectra: Spectra) -> dict[str, NDArray[Any]]:
         columns["SNR"] = spectra.snr
     if spectra.truth is not None:
         columns["REDSHIFT"] = spectra.truth.z
-        columns["TEMPNAME"] = spectra.truth.spectype
+        label = spectra.truth.label
+        names = spectra.truth.spectype if label is None else label
+        columns["TEMPNAME"] = np.where(names == "", " ", names)
     if spectra.zwarn is not None:
         columns["FIB_USE"] = np.where(spectra.zwarn & int(ZWarn.SKY), SKY_FIBRE, 1)
         columns["FIB_ST"] = np.where(spectra.zwarn & int(ZWarn.UNPLUGGED), UNALLOCATED[0], 2)

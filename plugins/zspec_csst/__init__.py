@@ -23,8 +23,11 @@ Masks: good is where flux and ivar are finite and ivar is above 0. TARGETID is t
 whole number, else 63 bits of SHA-256 of "ID:0"; without IDs, of "basename:row". The ID passes
 through as NAME. SNR is the mean, over the bands read that have data, of each band's median of flux
 over error in its good pixels; the file's SNR_GU, SNR_GV and SNR_GI (means over the pixels of a
-band) pass through as they are. Truth: Z_TRUE, and CLASS or
-a SUBCLASS that is a kind of galaxy. ROW is the row of the images, or a source's first in SPECTRA.
+band) pass through as they are. Truth: Z_TRUE, CLASS or
+a SUBCLASS that is a kind of galaxy, and LABEL. ROW is the row of the images, or a source's first in
+SPECTRA. CONTAM_GU, CONTAM_GV and CONTAM_GI are a pipeline's estimates of the share of other
+sources' light; they pass through, and above ``-S contamination=0.1`` in a band that is read they
+set CONTAMINATED.
 
 Fluxes of the CESS emulator are biased high where they are faint, since it clips counts at 0.
 
@@ -35,7 +38,7 @@ https://csst-tb.bao.ac.cn/code/zhangxin/sls_1d_spec; the emulator is Wen et al. 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -51,6 +54,7 @@ from zspec import (
     Spectra,
     Survey,
     WaveGrid,
+    ZWarn,
     hookimpl,
     mock_spectra,
     open_fits,
@@ -98,6 +102,7 @@ class CSST(Survey):
     arms = ("GU", "GV", "GI")
     grid = WaveGrid.native(band_pixels("GV"), band_pixels("GI"))
     file_patterns: ClassVar[tuple[str, ...]] = ("*csst*.fits", "*CSST*.fits", "cess-*.fits")
+    simulation = Path(__file__).parent / "simulation"
 
     @dataclass(frozen=True)
     class Options(Survey.Options):
@@ -107,9 +112,13 @@ class CSST(Survey):
         """Bands to read: GU, GV, GI."""
         layout: str = ""
         """TOML file with other names of HDUs and columns; empty: as declared in Layout."""
+        contamination: float = 0.1
+        """Share of other sources' light in any band read above which CONTAMINATED is set."""
 
         def __post_init__(self) -> None:
-            """Raise ValueError for a band that does not exist, or none."""
+            """Raise ValueError for a band that does not exist, or none, or a share that is none."""
+            if not 0 <= self.contamination <= 1:
+                raise ValueError(f"contamination = {self.contamination}: a share expected")
             wrong = [band for band in self.bands if band not in CSST.arms]
             if wrong or not self.bands:
                 given = ", ".join(map(repr, wrong)) or "nothing"
@@ -138,7 +147,7 @@ class CSST(Survey):
             if rows is not None:
                 sources = sources[np.isin(sources.rows, rows)]
             for start in range(0, len(sources.rows), ROWS):
-                yield from chunks(sources[start : start + ROWS], bands)
+                yield from chunks(sources[start : start + ROWS], bands, options.contamination)
 
     def demo(self, n: int, seed: int) -> Spectra:
         """``n`` mock galaxies in GV and GI."""
@@ -159,8 +168,8 @@ class CSST(Survey):
         write_fits(path, hdus)
 
 
-def chunks(sources: Sources, bands: tuple[str, ...]) -> Iterator[Spectra]:
-    """The spectra of some sources, split where wavelengths differ."""
+def chunks(sources: Sources, bands: tuple[str, ...], limit: float) -> Iterator[Spectra]:
+    """The spectra of some sources, split where wavelengths differ; see ``contaminated``."""
     read = [read_band(sources, band) for band in bands]
     found = [band for band in read if band is not None]
     if not found:
@@ -170,14 +179,29 @@ def chunks(sources: Sources, bands: tuple[str, ...]) -> Iterator[Spectra]:
     for run in runs(found):
         part = sources[run]
         arms = tuple(band.arm(run) for band in found)
+        shares = part.contamination(bands)
         yield Spectra(
             arms=arms,
             ids=part.ids(),
             rows=part.rows.astype(np.int32),
-            table=part.table(),
+            table=part.table() | shares,
             truth=part.truth(),
+            zwarn=contaminated(shares, limit),
             snr=mean_snr(arms),
         )
+
+
+def contaminated(
+    shares: Mapping[str, NDArray[np.float32]], limit: float
+) -> NDArray[np.int64] | None:
+    """(n,) CONTAMINATED where any share is above the limit; None where the file has no shares.
+
+    A share that is not finite is no reason to distrust a redshift.
+    """
+    if not shares:
+        return None
+    above = np.any([np.nan_to_num(share) > limit for share in shares.values()], axis=0)
+    return np.where(above, np.int64(ZWarn.CONTAMINATED), np.int64(0))
 
 
 def mean_snr(arms: Sequence[Arm]) -> NDArray[np.float32]:
@@ -199,6 +223,8 @@ def catalog_columns(spectra: Spectra) -> dict[str, NDArray[Any]]:
     if spectra.truth is not None:
         columns["Z_TRUE"] = spectra.truth.z
         columns["CLASS"] = spectra.truth.spectype
+        if spectra.truth.label is not None:
+            columns["LABEL"] = spectra.truth.label
     return columns
 
 

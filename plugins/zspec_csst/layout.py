@@ -51,6 +51,11 @@ class Layout:
     """In either table, may be missing: degrees, ICRS."""
     dec_column: str = "DEC"
     """In either table, may be missing: degrees, ICRS."""
+    label_column: str = "LABEL"
+    """In either table, may be missing: the finest class, as a simulation knows it."""
+    contamination_column: str = "CONTAM_{band}"
+    """In either table, may be missing: share of the extracted light that is of other sources, as
+    the pipeline estimates it from direct images."""
     keep: tuple[str, ...] = ("SNR_GU", "SNR_GV", "SNR_GI")
     """Columns of either table that pass through to the catalogue."""
     wave_unit: str = "Angstrom"

@@ -90,7 +90,18 @@ class Sources:
             return None
         spectype = np.full(len(self.rows), "") if classes is None else np.char.upper(classes)
         known = np.isin(spectype, ("GALAXY", "QSO", "STAR"))
-        return Truth(np.where(known, spectype, "").astype("U6"), self.numbers(layout.z_column))
+        label = self.column(layout.label_column)
+        return Truth(
+            np.where(known, spectype, "").astype("U6"),
+            self.numbers(layout.z_column),
+            None if label is None else label.astype(str),
+        )
+
+    def contamination(self, bands: tuple[str, ...]) -> dict[str, NDArray[np.float32]]:
+        """Column and (n,) share of other sources' light, for each band that states it."""
+        named = {self.layout.contamination_column.format(band=band).upper() for band in bands}
+        found = {name: self.column(name) for name in sorted(named)}
+        return {k: v.astype(np.float32) for k, v in found.items() if v is not None}
 
 
 def find_sources(file: FitsFile, layout: Layout, bands: tuple[str, ...]) -> Sources:

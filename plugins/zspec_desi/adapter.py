@@ -70,6 +70,7 @@ class DESI(Survey):
     arms = images.ARMS
     grid = WaveGrid.log(3600, 9824, 5e-5)
     file_patterns = ("coadd-*.fits", "coadd-*.fits.gz", "spectra-*.fits", "spectra-*.fits.gz")
+    simulation = Path(__file__).parent / "simulation"
 
     @dataclass(frozen=True)
     class Options:

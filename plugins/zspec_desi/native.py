@@ -19,20 +19,24 @@ SOMEBADPIX = 1
 STATUS = {ZWarn.UNPLUGGED: 1 << 1, ZWarn.BAD_TARGET: 1 << 9}
 """COADD_FIBERSTATUS for rows that have none: STUCKPOSITIONER, BADPOSITION."""
 
+PACKED = 64
+"""Up to so many spectra the resolution is compressed, which takes longer than to simulate them."""
+
 Hdus = list[tuple[str, NDArray[Any] | Mapping[str, NDArray[Any]], Mapping[str, Any]]]
 
 
 def write(path: Path, spectra: Spectra) -> None:
     """Write a coadd file, and the truth as the redrock file beside it.
 
-    Masks and resolution are compressed. Raises OutputError where a file exists or cannot be
-    written.
+    Masks are compressed, as DESI's are, and the resolution of few spectra, too. Raises OutputError
+    where a file exists or cannot be written.
     """
     hdus: Hdus = [("", np.zeros(0), {"ORIGIN": "zspec, in the layout of a DESI coadd"})]
     hdus.append(("FIBERMAP", _fibermap(spectra), {}))
     for arm in spectra.arms:
         hdus += _arm(arm)
-    small = {name for name, *_ in hdus if name.endswith(("_MASK", "_RESOLUTION"))}
+    packed = ("_MASK", "_RESOLUTION") if len(spectra) <= PACKED else ("_MASK",)
+    small = {name for name, *_ in hdus if name.endswith(packed)}
     write_fits(path, hdus, compress=small)
     if spectra.truth is not None:
         redrock.write(path, spectra.ids, spectra.truth)
@@ -47,8 +51,9 @@ def _arm(arm: Arm) -> Hdus:
         (f"{arm.name}_MASK", mask, {}),
     ]
     if arm.resolution is not None:
-        lsf = np.broadcast_to(arm.resolution, arm.flux.shape)
-        hdus.append((f"{arm.name}_RESOLUTION", resolution.diagonals(lsf, arm.wave), {}))
+        band = resolution.diagonals(np.atleast_2d(arm.resolution), arm.wave)
+        every = np.broadcast_to(band, (len(arm.flux), *band.shape[1:]))
+        hdus.append((f"{arm.name}_RESOLUTION", np.ascontiguousarray(every), {}))
     return hdus
 
 

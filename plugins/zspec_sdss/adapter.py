@@ -42,7 +42,8 @@ A spSpec file has no such bits, and its label is taken as it is.
 
 TARGETID is, in this order: CATALOGID or SDSS_ID (SDSS-V), the decimal digits PPPPPMMMMMFFFF of
 plate, MJD and fibre, or zspec's hash of the file's name and row. PLATE, MJD, FIBERID, FIELD,
-SPECOBJID (unsigned, 64 bits), CATALOGID and SDSS_ID pass through where the file has them. RA and
+SPECOBJID (unsigned, 64 bits), CATALOGID, SDSS_ID and VDISP (km/s) pass through where the file has
+them. RA and
 DEC are the fibre's. SNR is SN_MEDIAN_ALL.
 
 Data model: https://data.sdss.org/datamodel/
@@ -93,6 +94,7 @@ class SDSS(Survey):
         "spField-*.fits*",
         "spSpec-*.fit*",
     )
+    simulation: ClassVar[Path | None] = Path(__file__).parent / "simulation"
 
     @dataclass(frozen=True)
     class Options:

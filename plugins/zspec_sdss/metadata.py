@@ -32,7 +32,7 @@ POSITION = {"RA": ("PLUG_RA", "RACAT", "RA"), "DEC": ("PLUG_DEC", "DECCAT", "DEC
 USED = (
     *PASSED,
     *(name for names in POSITION.values() for name in names),
-    *("OBJTYPE", "SOURCETYPE", "ZWARNING", "CLASS", "Z", "SN_MEDIAN_ALL"),
+    *("OBJTYPE", "SOURCETYPE", "ZWARNING", "CLASS", "SUBCLASS", "Z", "VDISP", "SN_MEDIAN_ALL"),
 )
 """All columns that are read."""
 
@@ -104,7 +104,11 @@ def spectra(arm: Arm, given: Columns, origin: Origin) -> Spectra:
         arms=(arm,),
         ids=_ids(table, origin),
         rows=origin.rows,
-        table={**table, **{k: _position(given, names, n) for k, names in POSITION.items()}},
+        table={
+            **table,
+            **{k: _position(given, names, n) for k, names in POSITION.items()},
+            **_dispersion(given),
+        },
         truth=_truth(given, zwarn),
         zwarn=zwarn,
         snr=_snr(given),
@@ -179,7 +183,28 @@ def _truth(given: Columns, zwarn: NDArray[np.int64]) -> Truth | None:
     if "ZWARNING" in given:
         known &= (given["ZWARNING"].astype(np.int64) & ~int(HARMLESS)) == 0
     z = np.where(known, given["Z"].astype(np.float64), np.nan)
-    return Truth(np.where(known, names, ""), z)
+    return Truth(np.where(known, names, ""), z, _labels(given, names, known))
+
+
+def _labels(
+    given: Columns, names: NDArray[np.str_], known: NDArray[np.bool_]
+) -> NDArray[np.str_] | None:
+    """(n,) class and subclass as ``GALAXY AGN BROADLINE`` or ``STAR F5``; ``nan`` for no subclass.
+
+    What SUBCLASS has in brackets is the template star's name, and is left out.
+    """
+    if "SUBCLASS" not in given:
+        return None
+    texts = [str(text).partition("(")[0].strip() or "nan" for text in given["SUBCLASS"]]
+    return np.where(known, np.char.add(np.char.add(names, " "), np.array(texts, np.str_)), "")
+
+
+def _dispersion(given: Columns) -> Columns:
+    """VDISP (n,) km/s of the survey's own fit, where it gives one; NaN where it is not positive."""
+    if "VDISP" not in given:
+        return {}
+    value = given["VDISP"].astype(np.float32)
+    return {"VDISP": np.where(value > 0, value, np.float32(np.nan))}
 
 
 def _snr(given: Columns) -> NDArray[np.float32] | None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 FLUX, IVAR, AND_MASK, OR_MASK, WDISP, PLUGMAP = range(6)
 """Numbers of the HDUs; the older files have no names."""
+LABELS = ("CLASS", "SUBCLASS", "Z", "VDISP", "ZWARNING", "SN_MEDIAN_ALL")
+"""Columns of spZbest that are read."""
 CHUNK = 512
 """Most spectra that are read at once."""
 
@@ -119,7 +121,7 @@ def _labels(file: FitsFile) -> metadata.Columns:
     if not same or not np.array_equal(found.get("FIBERID", fibers), fibers):
         log.warning("labels left out: %s is not of %s", beside, file.path.name)
         return {}
-    return {k: v for k, v in found.items() if k in ("CLASS", "Z", "ZWARNING", "SN_MEDIAN_ALL")}
+    return {k: v for k, v in found.items() if k in LABELS}
 
 
 def zbest(path: Path) -> Path | None:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zspec import Arm, OutputError, Spectra, write_fits
+from zspec import Arm, OutputError, Spectra, Truth, write_fits
+from zspec_sdss.masks import SPPIXMASK
 from zspec_sdss.metadata import plate_mjd_fiber
 from zspec_sdss.spplate import zbest_name
 
@@ -26,8 +27,8 @@ def write_spec(path: Path, spectra: Spectra) -> None:
         "flux": arm.flux[0],
         "loglam": loglam.astype(np.float32),
         "ivar": arm.ivar[0],
-        "and_mask": np.zeros(len(loglam), np.int32),
-        "or_mask": np.zeros(len(loglam), np.int32),
+        "and_mask": _mask(arm)[0],
+        "or_mask": _mask(arm)[0],
         "wdisp": _wdisp(arm, loglam)[0],
     }
     row = {**_keys(spectra), **_labels(spectra)}
@@ -43,7 +44,7 @@ def write_plate(path: Path, spectra: Spectra) -> None:
     arm = _arm(path, spectra)
     loglam, step = _log_uniform(path, arm)
     header = {"COEFF0": float(loglam[0]), "COEFF1": step, "VACUUM": True, "BUNIT": UNIT}
-    mask = np.zeros(arm.flux.shape, np.int32)
+    mask = _mask(arm)
     images = {
         "": arm.flux,
         "IVAR": arm.ivar,
@@ -64,6 +65,13 @@ def _arm(path: Path, spectra: Spectra) -> Arm:
     if len(spectra.arms) != 1:
         raise OutputError(f"{path}: SDSS's layout holds one arm, and these spectra have several")
     return spectra.arms[0]
+
+
+def _mask(arm: Arm) -> NDArray[np.int32]:
+    """(n, pixel) SPPIXMASK: FULLREJECT where not good, NODATA where no spectrum is."""
+    bits = np.where(arm.usable, 0, 1 << SPPIXMASK["FULLREJECT"])
+    none = ~arm.usable.any(axis=0)
+    return np.where(none, 1 << SPPIXMASK["NODATA"], bits).astype(np.int32)
 
 
 def _log_uniform(path: Path, arm: Arm) -> tuple[NDArray[np.float64], float]:
@@ -97,8 +105,17 @@ def _labels(spectra: Spectra) -> dict[str, NDArray[Any]]:
     labels: dict[str, NDArray[Any]] = {}
     if spectra.truth is not None:
         labels |= {"CLASS": spectra.truth.spectype.astype("U6"), "Z": spectra.truth.z}
+        if spectra.truth.label is not None:
+            labels["SUBCLASS"] = subclasses(spectra.truth)
     if spectra.zwarn is not None:
         labels["ZWARNING"] = spectra.zwarn
     if spectra.snr is not None:
         labels["SN_MEDIAN_ALL"] = spectra.snr
     return labels
+
+
+def subclasses(truth: Truth) -> NDArray[np.str_]:
+    """(n,) SUBCLASS of each label: what follows the class; blank where that is ``nan``."""
+    assert truth.label is not None
+    ends = [label.partition(" ")[2] for label in truth.label.astype(str)]
+    return np.array([" " if end in ("", "nan") else end for end in ends])

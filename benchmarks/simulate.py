@@ -1,0 +1,87 @@
+"""Rate of the simulator on one core, in memory and to files.
+
+    OMP_NUM_THREADS=1 python benchmarks/simulate.py results/simulate.md
+
+CPU seconds of this process, so that what else runs does not count, and seconds by the clock. Five
+hundred spectra of each survey after a first block that builds the matrices.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from zspec import WaveGrid, plugins
+from zspec.arms import to_grid
+from zspec.simulate.files import write_mocks
+from zspec.simulate.objects import Objects
+from zspec.simulate.simulator import BLOCK, Simulator, simulator
+from zspec.simulate.sources.drawing import draw
+
+SURVEYS = ("sdss", "desi", "4most")
+BLOCKS = 8
+GRID = WaveGrid.linear(4000, 1, 5001)
+"""GaSNet-II's."""
+
+
+def main(output: Path | None) -> None:
+    """Measure, print and, if asked, write."""
+    torch.set_num_threads(1)
+    lines = [
+        f"Spectra per CPU second of one core, {BLOCKS * BLOCK} each, torch {torch.__version__}. "
+        "The clock's column has what else the machine did in it.",
+        "",
+        "| survey | sources alone | instrument alone | in memory | to files | in memory, clock "
+        "| resampling to 5001 pixels alone |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in SURVEYS:
+        lines.append("| " + " | ".join([name, *map(_rate, measure(name))]) + " |")
+        print(lines[-1])
+    if output:
+        output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _rate(seconds: float) -> str:
+    return f"{BLOCKS * BLOCK / seconds:.0f}"
+
+
+def measure(name: str) -> list[float]:
+    """Seconds of each column for BLOCKS blocks."""
+    source = simulator(plugins.survey(name), 1)
+    made = source.block(0).spectra  # builds the matrices
+    to_grid(made.arms, GRID)
+    numbers = range(1, BLOCKS + 1)
+    objects = [_objects(source, number) for number in numbers]
+    memory = timed(lambda: [source.block(number) for number in numbers])
+    with tempfile.TemporaryDirectory() as folder:
+        files = timed(lambda: write_mocks(source, BLOCKS * BLOCK, Path(folder) / "mocks"))
+    return [
+        timed(lambda: [_objects(source, number) for number in numbers])[0],
+        timed(lambda: [source.instrument.observe(o, [1, 2]) for o in objects])[0],
+        memory[0],
+        files[0],
+        memory[1],
+        timed(lambda: [to_grid(made.arms, GRID) for _ in numbers])[0],
+    ]
+
+
+def _objects(source: Simulator, number: int) -> Objects:
+    """The noise-free objects of a block."""
+    return draw(source.population, BLOCK, [1, number, 0], source.instrument.wave)
+
+
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds of CPU, and by the clock."""
+    cpu, clock = time.process_time(), time.perf_counter()
+    work()
+    return time.process_time() - cpu, time.perf_counter() - clock
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
