@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,17 +11,15 @@ from numpy.typing import NDArray
 
 from zspec.likelihood.basis import PIXEL_KMS, STEP
 from zspec.likelihood.calibration import Calibration
-from zspec.likelihood.confidence import features, learn, probability
+from zspec.likelihood.confidence import features, probability
 from zspec.likelihood.reasons import reasons
 from zspec.likelihood.validate import (
     FOLDS,
     LADDER,
     Case,
-    confidence_table,
     fold_of,
+    learned,
     losses,
-    scatter,
-    temper,
 )
 
 BINS = 15
@@ -43,20 +42,29 @@ class Rung:
     zconf: float
 
 
-def calibrations(every: Sequence[Case], error: float) -> list[Calibration]:
-    """For each fold, what the other folds teach."""
+def calibrations(
+    every: Sequence[Case], blanks: Sequence[Case], plates: Sequence[str], error: float
+) -> list[Calibration]:
+    """For each fold, what the other folds' objects and the other groups' sky fibres teach.
+
+    ``plates`` are those of ``blanks``.
+    """
     folds = np.array([fold_of(case.known.key) for case in every])
+    groups = plate_groups(plates)
     loss = losses(every)
-    powers = [temper(loss[folds != fold]) for fold in range(FOLDS)]
-    tables = {power: confidence_table(every, power) for power in set(powers)}
     out = []
-    for fold, power in enumerate(powers):
+    for fold in range(FOLDS):
         rest = folds != fold
-        table, good = tables[power]
-        coefficients = tuple(learn(table[rest], good[rest]).tolist())
         kept = [case for case, other in zip(every, rest, strict=True) if other]
-        out.append(Calibration(error, scatter(kept), power, coefficients))
+        sky = [case for case, group in zip(blanks, groups, strict=True) if group != fold]
+        out.append(learned(kept, sky, error, loss[rest]))
     return out
+
+
+def plate_groups(plates: Sequence[str]) -> list[int]:
+    """A group of plates for each fibre; plates with many fibres are dealt out first."""
+    ranked = [plate for plate, _ in Counter(sorted(plates)).most_common()]
+    return [ranked.index(plate) % FOLDS for plate in plates]
 
 
 def rungs(every: Sequence[Case], found: Sequence[Calibration]) -> list[Rung]:
@@ -74,7 +82,7 @@ def _rung(case: Case, calibration: Calibration) -> Rung:
         step=case.step,
         right=bool(velocity < RIGHT[case.known.spectype]),
         good=case.good(ranked),
-        zwarn=int(reasons(case.found, ranked, case.bases)[0]),
+        zwarn=int(reasons(case.pixels, case.found, ranked, case.bases, calibration)[0]),
         zconf=float(probability(table, np.array(calibration.confidence))[0]),
     )
 
@@ -113,8 +121,8 @@ def confidence(rows: Sequence[Rung]) -> list[str]:
         "| rows | n | good | ECE | log loss | of the base rate | AUC |",
         "|---|---|---|---|---|---|---|",
     ]
-    worst = [row for row in rows if row.step >= 4]
-    for name, mine in (("whole ladder", rows), ("steps 4 and 8", worst), ("own SNR", own)):
+    worse = [row for row in rows if row.step > 1]
+    for name, mine in (("whole ladder", rows), ("noise added", worse), ("own SNR", own)):
         p = np.array([row.zconf for row in mine])
         good = np.array([row.good for row in mine])
         base = log_loss(np.full(len(good), good.mean()), good)

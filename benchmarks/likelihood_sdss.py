@@ -4,9 +4,10 @@
 
 For each of five folds the bases are learned without the fold's objects, with the recipe that made
 the shipped ones, and calibrated without its predictions; its spectra are predicted one by one, as
-they are and with noise added. The labels are the survey pipeline's. The flags of the file's own
-metadata are not looked at. ``--bases DIR`` keeps the folds' bases there, and reads them where it
-finds them.
+they are and with noise added. Sky fibres are judged by limits that were learned without their
+plate. The labels are the survey pipeline's. The flags of the file's own metadata are not looked at.
+redrock's answers are those of `results/redrock_sdss.csv`, which `redrock_sdss.py` makes.
+``--bases DIR`` keeps the folds' bases there, and reads them where it finds them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from typing import Any
 
 import ladder
 import numpy as np
+import paired
+import redrock_sdss
 import torch
 from numpy.typing import NDArray
 
@@ -29,8 +32,9 @@ from zspec.estimators.likelihood import Likelihood
 from zspec.flags import names
 from zspec.likelihood.basis import LIGHT
 from zspec.likelihood.calibration import Calibration
-from zspec.likelihood.train import Labelled, label, learn_bases, listed
-from zspec.likelihood.validate import FOLDS, cases, fold_of, known, model_error
+from zspec.likelihood.labelled import listed
+from zspec.likelihood.train import Labelled, label, learn_bases
+from zspec.likelihood.validate import FOLDS, blank, cases, fold_of, known, model_error
 from zspec.survey import Spectra
 from zspec.training import find_recipe
 
@@ -77,11 +81,21 @@ def predict_all(shared: Path, kept: Path | None) -> tuple[list[Row], float, list
     given = [known(line, one) for line, one in labelled]
     error = model_error(given, [f.bases for f in fitters])
     every = list(cases(given, [f.calibrated_by(Calibration(error)) for f in fitters]))
-    found = ladder.calibrations(every, error)
+    raw = [f.calibrated_by(Calibration(error)) for f in fitters]
+    blank_lines = [(line, one) for line, one in data if line["is_sky"] == "1"]
+    blanks = list(cases([blank(line, one) for line, one in blank_lines], raw, (1,)))
+    plates = [line["plate"] for line, _ in blank_lines]
+    found = ladder.calibrations(every, blanks, plates, error)
     fitters = [f.calibrated_by(one) for f, one in zip(fitters, found, strict=True)]
+    group = dict(zip(plates, ladder.plate_groups(plates), strict=True))
     start = time.process_time()
-    rows = [predict_one(fitters[fold_of(line["object"])], line, one) for line, one in data]
+    rows = [predict_one(fitters[judge(line, group)], line, one) for line, one in data]
     return rows, (time.process_time() - start) / len(rows), ladder.rungs(every, found)
+
+
+def judge(line: Mapping[str, str], group: Mapping[str, int]) -> int:
+    """The fold whose bases and limits did not see a spectrum: by plate for sky, else by object."""
+    return group[line["plate"]] if line["is_sky"] == "1" else fold_of(line["object"])
 
 
 def fitter(
@@ -184,6 +198,11 @@ def report(rows: Sequence[Row], seconds: float, rungs: Sequence[ladder.Rung]) ->
         "",
         *ladder.confidence(rungs),
         "",
+        "redrock on the same pixels, with SDSS's eigengalaxies and its own templates of stars and "
+        "quasars; differences are paired:",
+        "",
+        *compared(ok + sky),
+        "",
         *confusion(ok),
         "",
         *flags(ok),
@@ -194,6 +213,24 @@ def report(rows: Sequence[Row], seconds: float, rungs: Sequence[ladder.Rung]) ->
         "",
     ]
     return "\n".join(out)
+
+
+def compared(rows: Sequence[Row]) -> list[str]:
+    """The table of :mod:`paired`."""
+    table = redrock_sdss.read(Path(__file__).parent / "results" / "redrock_sdss.csv")
+    theirs = [table[row.line["file"], row.line["row"]] for row in rows]
+    labels = paired.Labels(
+        np.array(["" if row.line["is_sky"] == "1" else row.line["class"] for row in rows]),
+        np.array([float(row.line["z"] or "nan") for row in rows]),
+        np.array([row.line["object"] for row in rows]),
+        np.array([row.line["is_sky"] == "1" for row in rows]),
+    )
+    ours = paired.Answers(
+        np.array([row.kind for row in rows]),
+        np.array([row.z for row in rows]),
+        np.array([row.zwarn for row in rows]),
+    )
+    return paired.table(labels, ours, paired.answers(theirs), theirs[0]["version"])
 
 
 def share(rows: Sequence[Row]) -> float:

@@ -16,13 +16,14 @@ NOTE = "<!-- written by docs/generate.py; do not edit -->\n\n"
 def catalogue() -> str:
     """Every HDU and column of the catalogue, and every bit of ZWARN."""
     tables = {**catalog.HDUS}
-    tables["REDSHIFTS"] = (*catalog.REDSHIFTS, *catalog.TRUTH)
+    tables["REDSHIFTS"] = (*catalog.REDSHIFTS, *catalog.REQUESTED, *catalog.TRUTH)
     parts = [NOTE + "# The catalogue\n"]
     intro = (
         "One FITS file. The primary header names the versions of zspec, adapter and model, the "
         "SHA-256 of the checkpoint, the options and the command. Columns that an adapter passes "
         "through and those of an estimator follow the ones below; `Z_TRUE` and `CLASS_TRUE` are "
-        "there only where an input has labels.\n"
+        "there only where an input has labels. HDU `ZPDF` (`zspec predict --zpdf`) and columns "
+        "`ZCRB` (`--bound`), `ZLOW` and `ZHIGH` (`--conformal 0.9`) come on request.\n"
     )
     parts.append(intro)
     for name, columns in tables.items():

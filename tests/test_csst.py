@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from zspec_csst import CSST
 
-from zspec import ConfigError, InputError, OutputError, hash_id, open_fits, write_fits
+from zspec import ConfigError, InputError, OutputError, ZWarn, hash_id, open_fits, write_fits
 from zspec.survey import make_options
 from zspec.testing import SurveyContract, shared
 
@@ -80,6 +80,24 @@ def test_flux_per_frequency_becomes_flux_per_wavelength(write):
     factor = 1e-29 * 2.99792458e18 / GV**2 * 1e17  # c / λ² in Å/s, 1 uJy = 1e-29 erg/s/cm2/Hz
     np.testing.assert_allclose(arm.flux[0], 2 * factor, rtol=1e-6)
     np.testing.assert_allclose(arm.ivar[0], 4 / factor**2, rtol=1e-6)
+
+
+def test_a_pipelines_estimate_of_other_light_sets_contaminated(write):
+    catalog = {
+        "ID": np.arange(3),
+        "CONTAM_GV": np.array([0.0, 0.05, np.nan], np.float32),
+        "CONTAM_GI": np.array([0.3, 0.05, 0.0], np.float32),
+    }
+    path = write(*images("GV", GV), *images("GI", GI), ("CATALOG", catalog, {}))
+    contaminated = int(ZWarn.CONTAMINATED)
+    spectra = read(path)
+    assert list(spectra.zwarn) == [contaminated, 0, 0]
+    np.testing.assert_array_equal(spectra.table["CONTAM_GI"], catalog["CONTAM_GI"])
+    assert list(read(path, contamination="0.01").zwarn) == [contaminated, contaminated, 0]
+    assert list(read(path, bands="GV").zwarn) == [0, 0, 0]  # of bands that are not read
+    assert read(write(*images())).zwarn is None
+    with pytest.raises(ConfigError, match="a share expected"):
+        make_options(CSST(), {"contamination": "2"})
 
 
 def test_an_error_image_serves_where_there_is_no_ivar(write):

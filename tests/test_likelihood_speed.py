@@ -10,7 +10,7 @@ from zspec import checkpoint
 from zspec.errors import ConfigError
 from zspec.estimator import Chunk
 from zspec.estimators.likelihood import Likelihood
-from zspec.likelihood import pixels, refine, scan
+from zspec.likelihood import pixels, refine, scan, solve
 from zspec.likelihood.basis import STEP, Basis
 from zspec.survey import Arm, Spectra
 
@@ -49,11 +49,14 @@ def mixed(shipped: Likelihood) -> Spectra:
 def test_bases_that_are_scanned_together_are_as_they_are_alone(shipped: Likelihood) -> None:
     data = pixels.native(mixed(shipped)[:3].arms)
     sums, extra = pixels.gather(data), scan.nuisance(data)
-    stars = [b for b in shipped.bases if b.spectype == "STAR" and len(b.vectors) == 5]
+    stars = [b for b in shipped.bases if b.spectype == "STAR"]
+    assert len({len(b.vectors) for b in stars}) > 1  # one has fewer vectors, filled up with zeros
     found = scan.together(sums, extra, stars, 0.0, 1)
     for number, basis in enumerate(stars):
         alone = scan.scan(sums, extra, basis)
-        assert torch.allclose(found.values[:, number], alone, rtol=1e-9, atol=1e-6)
+        full = len(basis.vectors) == max(len(b.vectors) for b in stars)
+        limit = 1e-9 if full else 1e-7  # TINY is relative to the mean of more vectors
+        assert torch.allclose(found.values[:, number], alone, rtol=limit, atol=1e-6)
         assert found.shifts[0] == basis.shifts[0]
 
 
@@ -94,10 +97,36 @@ def test_pixels_of_the_grid_are_fitted_like_any_others(
     data = refine.prepare(pixels.native(mixed(shipped)[:1].arms))
     given = shipped.bases[0], torch.tensor([0]), torch.tensor([1172.3]).double()
     fast = refine.refine(data, *given, torch.tensor([True]))
-    monkeypatch.setattr(refine, "ALIKE", -1.0)
+    monkeypatch.setattr(pixels.Native, "consecutive", False)
     slow = refine.refine(data, *given, torch.tensor([True]))
     assert float(fast.shift) == pytest.approx(float(slow.shift), abs=1e-7)
     assert torch.allclose(fast.model, slow.model, rtol=1e-9, atol=1e-9)
+
+
+def test_minima_that_cannot_win_change_no_answer(
+    shipped: Likelihood, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = Chunk(mixed(shipped))
+    hasty = shipped.predict(data)
+    monkeypatch.setattr(solve, "HOPELESS", (np.inf, 0.0))
+    patient = shipped.predict(data)
+    row = np.arange(len(patient.best))
+    assert np.array_equal(hasty.best, patient.best)
+    assert np.array_equal(hasty.z[row, hasty.best], patient.z[row, patient.best])
+    assert np.array_equal(hasty.prob, patient.prob)
+    assert not np.array_equal(hasty.z, patient.z, equal_nan=True)  # others had fewer steps
+
+
+def test_a_row_is_the_same_whatever_the_batch(shipped: Likelihood) -> None:
+    data = mixed(shipped)
+    together = shipped.predict(Chunk(data))
+    alone = [shipped.predict(Chunk(data[i : i + 1])) for i in range(0, len(data), 3)]
+    for name in ("z", "sigma", "prob", "chi2", "deltachi2"):
+        rows = np.concatenate([getattr(one, name) for one in alone])
+        assert np.allclose(
+            getattr(together, name)[::3], rows, rtol=1e-6, atol=1e-8, equal_nan=True
+        ), name
+    assert np.array_equal(together.zwarn[::3], np.concatenate([one.zwarn for one in alone]))
 
 
 def test_ends_without_data_cost_nothing_and_change_nothing(shipped: Likelihood) -> None:

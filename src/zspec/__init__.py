@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zspec.api import predict, read
     from zspec.batch import SpectrumBatch
+    from zspec.density import Densities
     from zspec.errors import ConfigError, InputError, OutputError, PluginError, ZspecError
     from zspec.estimator import (
         Candidates,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from zspec.fits import FitsFile, open_fits, write_fits
     from zspec.flags import ZWarn
     from zspec.grid import WaveGrid
+    from zspec.likelihood.bound import cramer_rao
     from zspec.plugins import hookimpl
     from zspec.simulate.mocks import mock_spectra
     from zspec.survey import HDU, Arm, Spectra, Survey, Truth, hash_id
@@ -35,6 +37,7 @@ _HOME = {
     "Chunk": "estimator",
     "ClassSpec": "estimator",
     "ConfigError": "errors",
+    "Densities": "density",
     "Estimator": "estimator",
     "ExtraColumn": "estimator",
     "FitsFile": "fits",
@@ -51,6 +54,7 @@ _HOME = {
     "ZWarn": "flags",
     "ZspecError": "errors",
     "air_to_vacuum": "units",
+    "cramer_rao": "likelihood.bound",
     "hash_id": "survey",
     "hookimpl": "plugins",
     "open_fits": "fits",
@@ -69,6 +73,7 @@ __all__ = [
     "Chunk",
     "ClassSpec",
     "ConfigError",
+    "Densities",
     "Estimator",
     "ExtraColumn",
     "FitsFile",
@@ -84,6 +89,7 @@ __all__ = [
     "ZWarn",
     "ZspecError",
     "air_to_vacuum",
+    "cramer_rao",
     "hash_id",
     "hookimpl",
     "mock_spectra",

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("zspec")
 
-DEFAULT_MODEL = "likelihood"
-"""What ``predict`` uses where no model is named."""
-
 
 def read(
     path: Path | str, survey: str | None = None, options: Mapping[str, Any] | None = None
@@ -36,19 +33,21 @@ def read(
 def predict(
     paths: Path | str | Sequence[Path | str],
     survey: str | None = None,
-    model: str = DEFAULT_MODEL,
+    model: str | None = None,
     options: Mapping[str, Any] | None = None,
     device: str = "cpu",
 ) -> Table:
     """Class, redshift and flags of every spectrum: HDU REDSHIFTS as an astropy Table.
 
-    ``paths``: a file, a folder, or several. A file that cannot be read is logged and left out;
+    ``paths``: a file, a folder, or several. ``model`` left out: the one made for ``survey``, else
+    the likelihood. A file that cannot be read is logged and left out;
     InputError is raised where none can be read.
     """
     given = [paths] if isinstance(paths, (str, Path)) else list(paths)
     files = sources.expand([Path(p) for p in given], survey)
     inputs = [Source(file, survey, options or {}) for file in files]
-    estimator = checkpoint.load_estimator(model, devices.resolve(device))
+    named = model or checkpoint.default(survey)
+    estimator = checkpoint.load_estimator(named, devices.resolve(device))
     made = prediction.predict(inputs, estimator)
     for _, reason in made.failures:
         log.warning("left out: %s", reason)

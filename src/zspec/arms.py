@@ -63,7 +63,20 @@ def merge(arms: Sequence[Arm]) -> Arm | None:
 
 
 def to_grid(arms: Sequence[Arm], grid: WaveGrid) -> tuple[Float, Float]:
-    """Flux and ivar (n, wave) of all arms on ``grid``: merged first if they can be, else there."""
+    """Flux and ivar (n, wave) of all arms on ``grid``: merged first if they can be, else there.
+
+    A grid of native pixels takes each arm into the segment that is its own, and into no other:
+    where two bands overlap each keeps its own light.
+    """
+    if grid.kind == "native":
+        parts = [_own_segment(arms, WaveGrid.native(np.array(s))) for s in grid.segments]
+        flux, ivar = (np.concatenate(p, axis=1) for p in zip(*parts, strict=True))
+        return flux, ivar
+    return _combine(arms, grid)
+
+
+def _combine(arms: Sequence[Arm], grid: WaveGrid) -> tuple[Float, Float]:
+    """Flux and ivar (n, wave) of all arms on a grid of one segment; see :func:`to_grid`."""
     merged = merge(arms)
     if merged is not None:
         return resample(merged.wave, merged.flux, merged.ivar, grid)
@@ -71,6 +84,21 @@ def to_grid(arms: Sequence[Arm], grid: WaveGrid) -> tuple[Float, Float]:
     total = np.sum([ivar for _, ivar in parts], axis=0)
     weighted = np.sum([flux * ivar for flux, ivar in parts], axis=0)
     return np.divide(weighted, total, out=np.zeros_like(total), where=total > 0), total
+
+
+def _own_segment(arms: Sequence[Arm], segment: WaveGrid) -> tuple[Float, Float]:
+    """Flux and ivar (n, pixel) of the arms that share half of their joint range with a segment."""
+    own = [arm for arm in arms if _shared(arm.wave, segment.wave) >= 0.5]
+    if not own:
+        nothing = np.zeros((len(arms[0].flux), len(segment)))
+        return nothing, nothing
+    return _combine(own, segment)
+
+
+def _shared(wave: Float, other: Float) -> float:
+    """Length that two ranges share, over the length that they cover together."""
+    both = min(wave[-1], other[-1]) - max(wave[0], other[0])
+    return float(both / (max(wave[-1], other[-1]) - min(wave[0], other[0])))
 
 
 def _union(waves: Sequence[NDArray[np.float64]]) -> NDArray[np.float64] | None:

@@ -32,10 +32,15 @@ class Column:
 
     name: str
     dtype: str
-    """numpy dtype; ``U`` is text as wide as needed."""
+    """numpy dtype; ``U`` is text as wide as needed, ``f4[]`` an array of any length in each row."""
     unit: str
     ucd: str
     sentence: str
+
+    @property
+    def held(self) -> str:
+        """The dtype in memory: arrays of any length are objects."""
+        return "O" if self.dtype.endswith("[]") else self.dtype
 
 
 KEY = (
@@ -77,6 +82,19 @@ TRUTH = (
 )
 """Added to REDSHIFTS where any input has labels. Never an input to a prediction."""
 
+REQUESTED = (
+    Column(
+        "ZCRB",
+        "f8",
+        "",
+        "stat.error;src.redshift",
+        "Cramer-Rao bound of 1 sigma of Z, of the model that was fitted.",
+    ),
+    Column("ZLOW", "f8", "", "src.redshift;stat.min", "Start of the conformal interval of Z."),
+    Column("ZHIGH", "f8", "", "src.redshift;stat.max", "End of it; inf where none is known to do."),
+)
+"""Added to REDSHIFTS on request."""
+
 CANDIDATES = (
     *KEY,
     Column("RANK", "i2", "", "meta.code", "From 1, the best."),
@@ -99,6 +117,22 @@ CLASSPROB = (
 )
 """HDU CLASSPROB: one row per spectrum and class."""
 
+ZPDF = (
+    *KEY,
+    Column("SPECTYPE", "U6", "", "src.class", "GALAXY, QSO or STAR."),
+    Column("CLASS", "U24", "", "src.class", "The model's own label."),
+    Column("START", "f8", "", "src.redshift", "ln(1+z) of the first value of DENSITY."),
+    Column("STEP", "f8", "", "src.redshift", "ln(1+z) from one value to the next."),
+    Column(
+        "DENSITY",
+        "f4[]",
+        "",
+        "stat.probability",
+        "Probability per unit ln(1+z), linear in between; STEP times their sum is this row's.",
+    ),
+)
+"""HDU ZPDF, on request: rows whose sum is p(z, class) of a spectrum, which integrates to 1."""
+
 FILES = (
     Column("FILE", "U", "", "meta.file", "The input's name, as given."),
     Column("SURVEY", "U16", "", "meta.id", "The adapter that read it."),
@@ -111,6 +145,7 @@ HDUS: Mapping[str, tuple[Column, ...]] = {
     "REDSHIFTS": REDSHIFTS,
     "CANDIDATES": CANDIDATES,
     "CLASSPROB": CLASSPROB,
+    "ZPDF": ZPDF,
     "FILES": FILES,
 }
 """All tables of a catalogue, in their order."""
@@ -139,7 +174,7 @@ class Catalog:
 
 def typed(columns: Sequence[Column], values: Mapping[str, NDArray[Any]]) -> Columns:
     """Just these columns in this order, with their dtypes."""
-    return {c.name: np.asarray(values[c.name]).astype(c.dtype) for c in columns}
+    return {c.name: np.asarray(values[c.name]).astype(c.held) for c in columns}
 
 
 def table(columns: Sequence[Column], values: Mapping[str, NDArray[Any]]) -> Table:
@@ -161,7 +196,7 @@ def stack(parts: Sequence[Mapping[str, NDArray[Any]]], columns: Sequence[Column]
 
     A column that one of them lacks is filled with NaN, 0 or blanks there.
     """
-    empty = {c.name: np.zeros(0, c.dtype) for c in columns}
+    empty = {c.name: np.zeros(0, c.held) for c in columns}
     given = [*parts] or [empty]
     sizes = [len(next(iter(part.values()))) for part in given]
     made = Table()
@@ -264,8 +299,8 @@ def _ascii(text: str) -> str:
 
 def _hdu(name: str, made: Table) -> fits.BinTableHDU:
     """One table, with unit, sentence (TCOMM) and UCD of each column."""
-    hdu = fits.BinTableHDU(_bytes(made), name=name)
-    ucds = {c.name: c.ucd for c in (*HDUS.get(name, ()), *TRUTH)}
+    hdu = _binary(_bytes(made), name)
+    ucds = {c.name: c.ucd for c in (*HDUS.get(name, ()), *TRUTH, *REQUESTED)}
     for number, column in enumerate(made.colnames, start=1):
         if made[column].info.description:
             hdu.header[f"TCOMM{number}"] = made[column].info.description
@@ -290,6 +325,23 @@ def _bytes(made: Table) -> NDArray[Any]:
     for name, data in columns.items():
         rows[name] = data
     return rows
+
+
+def _binary(rows: NDArray[Any], name: str) -> fits.BinTableHDU:
+    """The HDU of a structured array; an object is an array of float32, of any length."""
+    names = rows.dtype.names or ()
+    long = [name for name in names if rows.dtype[name].kind == "O"]
+    if not long:
+        return fits.BinTableHDU(rows, name=name)
+    plain = rows[[name for name in names if name not in long]]
+    sizes = {name: [value.size for value in rows[name]] for name in long}
+    made = [
+        fits.Column(name, f"PE({max(size, default=0)})", array=rows[name].copy())
+        for name, size in sizes.items()
+    ]
+    hdu = fits.BinTableHDU.from_columns(fits.ColDefs(plain) + fits.ColDefs(made), name=name)
+    hdu.header["PCOUNT"] = 4 * sum(map(sum, sizes.values()))  # astropy's checksum comes before it
+    return hdu
 
 
 def _of_inputs(path: Path) -> str:

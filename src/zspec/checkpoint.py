@@ -95,6 +95,18 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
 
+DEFAULT = "likelihood"
+"""The model where none is named and no other is made for the survey."""
+
+
+def default(survey: str | None) -> str:
+    """The shipped model that says that it is the default for a survey; else ``DEFAULT``."""
+    for name, path in shipped().items():
+        if survey is not None and survey in metadata(path).get("default_for", ()):
+            return name
+    return DEFAULT
+
+
 def find(model: str) -> Path:
     """The checkpoint that a user means: a shipped name or a file. Raises ConfigError."""
     known = shipped()

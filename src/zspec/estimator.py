@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from zspec.batch import SpectrumBatch
+    from zspec.density import Densities
     from zspec.grid import WaveGrid
     from zspec.survey import Spectra
 
@@ -114,9 +115,17 @@ class Prediction:
     """(n,) each: values of the estimator's ``extra`` columns."""
     model: tuple[NDArray[np.float32], ...] | None = None
     """Best model spectrum per arm, (n, pixel) each, where ``want`` asked for it."""
+    zpdf: Densities | None = None
+    """p(z, class) of all rows, where ``want`` asked for it; none for a row without data."""
+    bound: NDArray[np.float64] | None = None
+    """(n,) Cramér-Rao bound of 1 sigma of z of the chosen model, where ``want`` asked for it."""
+
+    interval: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+    """(n,) lowest and highest z of an interval of probability ``level``, where asked for."""
 
 
-Want = Literal["model", "zpdf"]
+Want = Literal["model", "zpdf", "bound", "classes", "interval"]
+"""What an estimator gives on request only. One that does not have it leaves it None."""
 
 
 class Estimator:
@@ -130,11 +139,18 @@ class Estimator:
     """``"arms"``: native arms; ``"grid"``: the batch on the estimator's grid."""
     extra: ClassVar[tuple[ExtraColumn, ...]] = ()
     """Columns that it adds to the catalogue."""
+    offers: ClassVar[frozenset[Want]] = frozenset()
+    """What it gives on request."""
+
+    limitable: ClassVar[bool] = False
+    """Whether ``limited`` can choose what redshifts are searched."""
 
     classes: tuple[ClassSpec, ...]
     grid: WaveGrid | None = None
     calibrated: bool = False
     """Whether ZCONF and PROB were calibrated: header card CALIB."""
+    level: float = 0.9
+    """Probability of the intervals that ``want`` may ask for."""
     device: str = "cpu"
     """Where its arithmetic runs: header card DEVICE."""
     sha256: str = ""
@@ -148,6 +164,15 @@ class Estimator:
     def train(cls, recipe: Mapping[str, Any], data: Path, output: Path) -> None:
         """Learn what a recipe says, from files below ``data``, and write a checkpoint."""
         raise NotImplementedError
+
+    def limited(self, z_range: Mapping[str, tuple[float, float]]) -> Estimator:
+        """The same estimator, which searches some classes or spectypes between limits only.
+
+        Raises ConfigError where it knows no such class, or cannot be limited.
+        """
+        from zspec.errors import ConfigError
+
+        raise ConfigError(f"model {self.name} has no limits of redshift to choose; likelihood does")
 
     def save(self, path: Path) -> None:
         """Write one safetensors file with the metadata key ``zspec``."""

@@ -2,27 +2,29 @@
 
 A thin layer over fitsio: HDUs and columns are found by name whatever their case, a missing one is
 an InputError that lists what there is, and files are written beside their final name and renamed.
+What :mod:`~zspec.headers` finds in the bytes of a plain file does not need fitsio, which is opened
+for the rest.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import gzip
 import os
-import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from zspec import headers
+from zspec.damage import brief, missing_bytes
 from zspec.errors import InputError, OutputError
 from zspec.survey import HDU
 
-BLOCK = 2880
-"""FITS files come in blocks of so many bytes."""
+SMALL = 1 << 24
+"""Bytes of a table that is read as a whole; of a larger one, only the columns asked for."""
 
 Rows = slice | NDArray[np.int64] | None
 
@@ -30,11 +32,40 @@ Rows = slice | NDArray[np.int64] | None
 class FitsFile:
     """An open FITS file. Use :func:`open_fits`."""
 
-    def __init__(self, path: Path, handle: Any) -> None:
-        """Find all HDUs; headers are read when asked for, and no data."""
+    def __init__(self, path: Path) -> None:
+        """Find all HDUs; headers are read when asked for, and no data. Raises InputError."""
         self.path = path
-        self._handle = handle
-        self.hdus: tuple[HDU, ...] = tuple(_describe(path, hdu) for hdu in handle)
+        self._parts = headers.locate(path)
+        self._tables: dict[int, headers.Rows | None] = {}
+        self.hdus: tuple[HDU, ...] = tuple(
+            self._plain(i) for i in range(len(self._parts))
+        ) or tuple(_describe(path, hdu) for hdu in self._handle)
+
+    @functools.cached_property
+    def _handle(self) -> Any:
+        """The file as fitsio sees it, opened when first needed."""
+        return _open(self.path)
+
+    def close(self) -> None:
+        """Close what was opened."""
+        if "_handle" in self.__dict__:
+            self._handle.close()
+
+    def _plain(self, index: int) -> HDU:
+        """What ``sniff`` sees of an HDU that was found in the bytes of the file."""
+        part = self._parts[index]
+        plain = part.plain and not part.compressed
+        cards = headers.Cards(part) if plain else _Cards(self.path, lambda: self._handle[index])
+        return HDU(part.text("EXTNAME").strip().upper(), part.kind, cards, part.names, part.shape)
+
+    def _rows(self, index: int) -> headers.Rows | None:
+        """The rows of a small table; None where fitsio has to read it."""
+        if index not in self._tables:
+            self._tables[index] = None
+            if self._parts and self._parts[index].size <= SMALL:
+                with contextlib.suppress(ValueError, KeyError, OSError):
+                    self._tables[index] = headers.Rows(self.path, self._parts[index])
+        return self._tables[index]
 
     def has(self, hdu: str | int, column: str | None = None) -> bool:
         """Whether there is such an HDU and, if asked, such a column in it."""
@@ -71,12 +102,14 @@ class FitsFile:
                 f"{self.path}, HDU {hdu}: column {name!r} is missing "
                 f"(found: {', '.join(c.lower() for c in columns[:20])})"
             )
+        at, small = columns.index(name.upper()), self._rows(index)
+        data = None if small is None else small.column(at)
         with self._reading(hdu):
-            data = self._handle[index].read(columns=self._spelled(index, name), rows=_listed(rows))
-        data = data if rows is None or isinstance(rows, np.ndarray) else data[rows]
-        if data.dtype.kind == "S":
-            return np.char.rstrip(np.char.decode(data, "ascii", "replace"), " \0")
-        return _native(data)
+            if data is None:
+                data = self._read_column(index, at, rows)
+            elif rows is not None:
+                data = data[rows]
+        return _text(data) if data.dtype.kind in "SU" else _native(data)
 
     def image(self, hdu: str | int, rows: slice | None = None) -> NDArray[Any]:
         """An image, or some of its first axis; compressed or not, in native byte order.
@@ -103,17 +136,19 @@ class FitsFile:
         names = [h.name for h in self.hdus]
         return names.index(hdu.upper()) if hdu.upper() in names else None
 
-    def _spelled(self, index: int, name: str) -> str:
-        """The column's own spelling."""
-        spelled: list[str] = self._handle[index].get_colnames()
-        return spelled[self.hdus[index].columns.index(name.upper())]
+    def _read_column(self, index: int, at: int, rows: Rows) -> NDArray[Any]:
+        """Column number ``at`` of a table, by its own spelling, as fitsio reads it."""
+        hdu = self._handle[index]
+        listed = rows if isinstance(rows, np.ndarray) else None
+        data: NDArray[Any] = hdu.read(columns=hdu.get_colnames()[at], rows=listed)
+        return data[rows] if isinstance(rows, slice) else data
 
     @contextlib.contextmanager
     def _reading(self, hdu: str | int) -> Iterator[None]:
         try:
             yield
-        except (OSError, ValueError) as error:
-            raise InputError(f"{self.path}, HDU {hdu}: cannot be read ({_brief(error)})") from None
+        except (OSError, ValueError, IndexError) as error:
+            raise InputError(f"{self.path}, HDU {hdu}: cannot be read ({brief(error)})") from None
 
 
 @contextlib.contextmanager
@@ -122,8 +157,6 @@ def open_fits(path: Path | str) -> Iterator[FitsFile]:
 
     Raises InputError with one line where it is missing, empty, truncated or no FITS file.
     """
-    import fitsio
-
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file")
@@ -135,19 +168,30 @@ def open_fits(path: Path | str) -> Iterator[FitsFile]:
         raise InputError(f"{path}: is empty")
     if not os.access(path, os.R_OK):
         raise InputError(f"{path}: may not be read (permission)")
+    opened = FitsFile(path)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def _open(path: Path) -> Any:
+    """A fitsio handle of a whole file. Raises InputError."""
+    import fitsio
+
     try:
         handle = fitsio.FITS(str(path), "r")
     except OSError as error:
-        raise InputError(f"{path}: is no FITS file, or is damaged ({_brief(error)})") from None
-    with handle:
-        try:
-            opened = FitsFile(path, handle)
-            missing = _missing_bytes(path, handle)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: is truncated or damaged ({_brief(error)})") from None
-        if missing:
-            raise InputError(f"{path}: is truncated ({missing}); fetch or write it again")
-        yield opened
+        raise InputError(f"{path}: is no FITS file, or is damaged ({brief(error)})") from None
+    try:
+        missing = missing_bytes(path, handle)
+    except (OSError, ValueError) as error:
+        handle.close()
+        raise InputError(f"{path}: is truncated or damaged ({brief(error)})") from None
+    if missing:
+        handle.close()
+        raise InputError(f"{path}: is truncated ({missing}); fetch or write it again")
+    return handle
 
 
 def write_fits(
@@ -180,63 +224,25 @@ def write_fits(
                     handle.write(image, header=header, extname=name or None, **small)
         os.replace(beside, path)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({_brief(error)})") from None
+        raise OutputError(f"{path}: cannot be written ({brief(error)})") from None
     finally:
         beside.unlink(missing_ok=True)
-
-
-def _missing_bytes(path: Path, handle: Any) -> str:
-    """What a file lacks, in words; empty for a whole one.
-
-    cfitsio stops at the first header that it cannot find, without a word: a file that was cut
-    would be read as one with fewer HDUs.
-    """
-    size, end = path.stat().st_size, int(handle[-1].get_offsets()["data_end"])
-    with path.open("rb") as raw:
-        start = raw.read(6)
-        if start == b"SIMPLE":
-            raw.seek(end)
-            if raw.read(8) == b"XTENSION":
-                return f"the header after HDU {len(handle) - 1} is cut"
-            # less than a block is padding, which some writers leave out
-            return f"{size} bytes, {end} expected" if end - size >= BLOCK else ""
-        if start[:2] != b"\x1f\x8b":
-            return ""
-        raw.seek(-4, os.SEEK_END)  # gzip ends with the size of what it holds
-        if int.from_bytes(raw.read(4), "little") == end % 2**32:
-            return ""
-    return _gzip_damage(path, end)
-
-
-def _gzip_damage(path: Path, end: int) -> str:
-    """What is wrong with a gzipped file, by reading all of it; empty where nothing is.
-
-    Of several gzip streams in one file cfitsio reads the first alone, up to byte ``end``.
-    """
-    size = 0
-    try:
-        with gzip.open(path) as unpacked:
-            while block := unpacked.read(1 << 20):
-                size += len(block)
-    except (EOFError, OSError, zlib.error) as error:
-        return _brief(error)
-    return f"{size} bytes unpacked, {end} of them read" if abs(end - size) >= BLOCK else ""
 
 
 class _Cards(Mapping[str, Any]):
     """Header cards, read when first asked for: those of a table of 236 columns take 25 ms."""
 
-    def __init__(self, path: Path, hdu: Any) -> None:
-        """Of a fitsio HDU; to be asked for while the file is open."""
+    def __init__(self, path: Path, hdu: Callable[[], Any]) -> None:
+        """Of what gives a fitsio HDU; to be asked for while the file is open."""
         self._path = path
         self._hdu = hdu
 
     @functools.cached_property
     def _cards(self) -> dict[str, Any]:
         try:
-            header = self._hdu.read_header()
+            header = self._hdu().read_header()
         except (OSError, ValueError) as error:
-            raise InputError(f"{self._path}: a header cannot be read ({_brief(error)})") from None
+            raise InputError(f"{self._path}: a header cannot be read ({brief(error)})") from None
         return {str(k).upper(): header[k] for k in header.keys() if k}  # noqa: SIM118 (FITSHDR)
 
     def __getitem__(self, key: str) -> Any:
@@ -251,7 +257,7 @@ class _Cards(Mapping[str, Any]):
 
 def _describe(path: Path, hdu: Any) -> HDU:
     """What ``sniff`` sees of a fitsio HDU."""
-    cards = _Cards(path, hdu)
+    cards = _Cards(path, lambda: hdu)
     name = str(hdu.get_extname() or "").strip().upper()
     if hasattr(hdu, "get_colnames"):
         columns = tuple(c.upper() for c in hdu.get_colnames())
@@ -260,17 +266,12 @@ def _describe(path: Path, hdu: Any) -> HDU:
     return HDU(name, "image", cards, (), tuple(int(d) for d in dims))
 
 
-def _listed(rows: Rows) -> NDArray[np.int64] | None:
-    """Row numbers for fitsio, which takes no slices here; a slice is applied after reading."""
-    return rows if isinstance(rows, np.ndarray) else None
+def _text(data: NDArray[Any]) -> NDArray[np.str_]:
+    """The same texts without trailing blanks."""
+    text = np.char.decode(data, "ascii", "replace") if data.dtype.kind == "S" else data
+    return np.char.rstrip(text, " \0")
 
 
 def _native(data: NDArray[Any]) -> NDArray[Any]:
     """The same values in the machine's byte order."""
     return data.astype(data.dtype.newbyteorder("="), copy=False)
-
-
-def _brief(error: Exception) -> str:
-    """The last line of an error, which is where cfitsio says what happened."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

@@ -20,12 +20,14 @@ from astropy.table import Table
 from zspec import catalog, plugins, sources
 from zspec.catalog import Catalog, Columns
 from zspec.errors import ConfigError, InputError, ZspecError
-from zspec.estimator import Estimator, ExtraColumn
+from zspec.estimator import Estimator, ExtraColumn, Want
 from zspec.sources import Source
+from zspec.survey import Survey
 from zspec.tables import PER_ROW, predict_rows
 
 log = logging.getLogger("zspec")
 
+NO_LIMITS: Mapping[str, tuple[float, float]] = {}
 CHUNK_ROWS = 64
 """Rows of an arithmetic chunk. Stored in the catalogue: float sums may depend on it."""
 
@@ -62,18 +64,25 @@ def predict(
     chunk_rows: int = CHUNK_ROWS,
     progress: Callable[[Report], None] = lambda report: None,
     interrupted: Callable[[Catalog], None] = lambda partial: None,
+    want: frozenset[Want] = frozenset(),
+    z_range: Mapping[str, tuple[float, float]] = NO_LIMITS,
 ) -> Catalog:
     """Class, redshift and flags of every spectrum of the inputs, in their order.
 
     A file that cannot be read adds a row to FILES and nothing else. On KeyboardInterrupt
     ``interrupted`` gets what was finished, and the interrupt goes on. Raises InputError, with the
-    first reason, where no file could be read.
+    first reason, where no file could be read, and ConfigError where the estimator lacks a ``want``
+    or cannot search ``z_range`` (limits by class or spectype; they win over the survey's own).
     """
+    if z_range:
+        estimator.limited(z_range)  # wrong limits are said before any work
+    for missing in sorted(want - estimator.offers):
+        raise ConfigError(f"model {estimator.name} gives no {missing}; another model may")
     done: list[FileResult] = []
     try:
         for source in inputs:
             tell = partial(_report, progress, len(done))
-            done.append(_one_file(source, estimator, chunk_rows, tell))
+            done.append(_one_file(source, estimator, chunk_rows, tell, want, z_range))
     except KeyboardInterrupt:
         interrupted(_assemble(done, estimator.extra))
         raise
@@ -131,15 +140,18 @@ def _one_file(
     estimator: Estimator,
     chunk_rows: int,
     tell: Callable[[str, int], None],
+    want: frozenset[Want],
+    z_range: Mapping[str, tuple[float, float]],
 ) -> FileResult:
     """Tables of one file. Raises nothing but what is wrong with the command itself."""
     result = FileResult(str(source.path), source.survey or "")
     try:
         survey, chunks = sources.read(source)
         result.survey = survey.name
+        fitter = _within(estimator, survey, z_range)
         for spectra in chunks:
             for piece in spectra.split(chunk_rows):
-                result.parts.append(predict_rows(piece, result.file, estimator, survey.grid))
+                result.parts.append(predict_rows(piece, result.file, fitter, survey.grid, want))
                 result.rows += len(piece)
                 tell(result.file, result.rows)
     except InputError as error:
@@ -157,6 +169,16 @@ def _one_file(
     return result
 
 
+def _within(
+    estimator: Estimator, survey: Survey, z_range: Mapping[str, tuple[float, float]]
+) -> Estimator:
+    """The estimator within the user's limits and, for other classes that it has, the survey's."""
+    known = {c.name for c in estimator.classes} | {c.spectype for c in estimator.classes}
+    own = {name: ends for name, ends in survey.z_range.items() if name in known}
+    limits = {**(own if estimator.limitable else {}), **z_range}
+    return estimator.limited(limits) if limits else estimator
+
+
 def _report(progress: Callable[[Report], None], files_done: int, file: str, rows: int) -> None:
     progress(Report(file, rows, files_done))
 
@@ -164,11 +186,13 @@ def _report(progress: Callable[[Report], None], files_done: int, file: str, rows
 def _assemble(done: Sequence[FileResult], extra: Sequence[ExtraColumn]) -> Catalog:
     """One catalogue of the tables of all files."""
     parts = [part for result in done for part in result.parts]
+    requested = ["ZPDF"] if any("ZPDF" in part for part in parts) else []
     tables = {
-        hdu: catalog.stack([part[hdu] for part in parts], catalog.HDUS[hdu]) for hdu in PER_ROW
+        hdu: catalog.stack([part[hdu] for part in parts], catalog.HDUS[hdu])
+        for hdu in (*PER_ROW, *requested)
     }
     _truth_last(tables["REDSHIFTS"])
-    catalog.describe(tables["REDSHIFTS"], extra)
+    catalog.describe(tables["REDSHIFTS"], (*catalog.REQUESTED, *extra))
     files = {
         "FILE": np.array([r.file for r in done], "U"),
         "SURVEY": np.array([r.survey for r in done], "U"),

@@ -214,6 +214,8 @@ class Survey:
     """Classes that its objects can have."""
     file_patterns: ClassVar[tuple[str, ...]] = ()
     """Shell patterns for folders and ``--watch``; never used for recognition."""
+    z_range: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    """Redshifts to search, by class or spectype, where fewer than a model's make sense."""
     simulation: ClassVar[Path | None] = None
     """Folder with ``instrument.toml`` and ``population.toml``, for ``zspec simulate``."""
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from zspec import arms, catalog, flags
 from zspec.catalog import Columns
-from zspec.estimator import Chunk, Estimator, Prediction
+from zspec.density import Densities
+from zspec.estimator import Chunk, Estimator, Prediction, Want
 from zspec.flags import ZWarn
 from zspec.grid import WaveGrid, overlap
 from zspec.survey import Spectra
@@ -19,27 +20,35 @@ COVERAGE = 0.5
 """Share of the grid below which LITTLE_COVERAGE is set."""
 
 PER_ROW = ("REDSHIFTS", "CANDIDATES", "CLASSPROB")
-"""The tables that a chunk gives rows of."""
+"""The tables that every chunk gives rows of; ZPDF comes on request."""
 
 
 def predict_rows(
-    spectra: Spectra, file: str, estimator: Estimator, default: WaveGrid
+    spectra: Spectra,
+    file: str,
+    estimator: Estimator,
+    default: WaveGrid,
+    want: frozenset[Want] = frozenset(),
 ) -> dict[str, Columns]:
     """The tables of some spectra of one file: one arithmetic chunk.
 
-    ``default`` is the survey's grid, over which coverage is judged where the estimator has none.
+    ``default`` is the survey's grid, over which coverage is judged where the estimator has none;
+    ``want`` what is on request only: p(z) is table ZPDF, the bound a column.
     """
-    prediction = estimator.predict(Chunk(spectra, estimator.grid))
+    prediction = estimator.predict(Chunk(spectra, estimator.grid), want)
     key = {
         "TARGETID": spectra.ids,
         "FILE": np.full(len(spectra), file),
         "ROW": spectra.rows,
     }
-    return {
+    tables = {
         "REDSHIFTS": _redshifts(spectra, prediction, key, estimator, default),
         "CANDIDATES": _candidates(prediction, key),
         "CLASSPROB": _classprob(prediction, key),
     }
+    if prediction.zpdf is not None:
+        tables["ZPDF"] = _zpdf(prediction.zpdf, prediction, key)
+    return tables
 
 
 def _redshifts(
@@ -76,6 +85,10 @@ def _redshifts(
     made = catalog.typed(catalog.REDSHIFTS, values)
     for column in estimator.extra:
         made[column.name] = np.asarray(prediction.extra[column.name]).astype(column.dtype)
+    if prediction.bound is not None:
+        made["ZCRB"] = np.where(empty, np.nan, prediction.bound)
+    if prediction.interval is not None:
+        made["ZLOW"], made["ZHIGH"] = (np.where(empty, np.nan, z) for z in prediction.interval)
     for name, data in spectra.table.items():
         if name not in made:
             made[name] = data
@@ -167,3 +180,18 @@ def _classprob(prediction: Prediction, key: Mapping[str, NDArray[Any]]) -> Colum
         "ZERR": prediction.sigma.ravel(),
     }
     return catalog.typed(catalog.CLASSPROB, values)
+
+
+def _zpdf(found: Densities, prediction: Prediction, key: Mapping[str, NDArray[Any]]) -> Columns:
+    """One row per segment of p(z)."""
+    labels = _labels(prediction, found.label)
+    density = np.empty(len(found), object)
+    density[:] = found.values()
+    values: dict[str, NDArray[Any]] = {
+        **{name: data[found.row] for name, data in key.items()},
+        **{name: labels[name] for name in ("SPECTYPE", "CLASS")},
+        "START": found.start,
+        "STEP": found.step,
+        "DENSITY": density,
+    }
+    return catalog.typed(catalog.ZPDF, values)

@@ -6,15 +6,18 @@ from typing import Annotated
 
 import typer
 
+from zspec.cli.calibrate import calibrate
 from zspec.cli.evaluate import evaluate
+from zspec.cli.explain import explain
 from zspec.cli.info import info
 from zspec.cli.models import models
 from zspec.cli.predict import predict
 from zspec.cli.report import report
+from zspec.cli.simulate import simulate
 from zspec.cli.surveys import surveys
 from zspec.cli.train import train
 
-COMMANDS = (predict, evaluate, report, surveys, models, info, train)
+COMMANDS = (predict, evaluate, report, surveys, models, info, train, simulate, calibrate, explain)
 """In the order of the help."""
 
 

@@ -238,7 +238,7 @@ def predicted(
         raise ConfigError("--survey and --model predict first: name files of spectra")
     files = sources.expand(inputs, survey)
     named = [sources.Source(file, survey, parse_options(option)) for file in files]
-    name = model or "likelihood"
+    name = model or checkpoint.default(survey)
     estimator = checkpoint.load_estimator(name, devices.resolve(device))
     with progress_bar(len(files)) as advance:
         made = pipeline.predict(named, estimator, progress=advance)

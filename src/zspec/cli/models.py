@@ -2,27 +2,71 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 
 def models(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Checkpoints of your own, to list too.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """List the models that come with zspec."""
+    """List the models that come with zspec, and checkpoints of your own: classes, grid, figures.
+
+    zspec models mine.safetensors
+    """
     from zspec import checkpoint
     from zspec.cli import terminal
 
-    found = {name: checkpoint.metadata(path) for name, path in checkpoint.shipped().items()}
+    paths = checkpoint.shipped() | {str(path): path for path in files or []}
+    found = {name: checkpoint.metadata(path) for name, path in paths.items()}
     if json:
         terminal.say_json(found)
         return
-    table = terminal.grid("model", "estimator", "classes", "trained on", "#MB")
-    for name, path in checkpoint.shipped().items():
+    table = terminal.grid("model", "estimator", "classes", "trained on", "grid", "figures", "#MB")
+    for name, path in paths.items():
         meta = found[name]
         classes = ", ".join(meta.get("classes", []))
         surveys = ", ".join(meta.get("surveys", []))
         size = f"{path.stat().st_size / 1e6:.1f}"
-        terminal.row(table, name, meta["estimator"], classes, surveys, size)
+        told = (describe_grid(meta.get("grid")), describe_figures(meta.get("figures", {})))
+        terminal.row(table, name, meta["estimator"], classes, surveys, *told, size)
     terminal.stdout.print(table)
+
+
+def describe_grid(grid: Mapping[str, Any] | None) -> str:
+    """A stored grid in words; native pixels where the model has none.
+
+    >>> describe_grid({"kind": "linear", "start": 4000.0, "step": 1.0, "size": 5001})
+    '4000-9000 Å, 5001 linear pixels'
+    """
+    if grid is None:
+        return "native pixels"
+    from zspec.grid import WaveGrid
+
+    wave = WaveGrid.from_dict(grid).wave
+    return f"{wave[0]:.0f}-{wave[-1]:.0f} Å, {len(wave)} {grid['kind']} pixels"
+
+
+def describe_figures(figures: Mapping[str, Any]) -> str:
+    """Stored figures in words: numbers as they are, those by class as a range.
+
+    >>> describe_figures({"accuracy": 0.924, "mae": {"A": 0.001, "B": 0.107}, "split": "7/2/1"})
+    'accuracy 0.924, mae 0.001-0.107, split 7/2/1'
+    """
+    parts = []
+    for name, value in figures.items():
+        numbers = list(value.values()) if isinstance(value, Mapping) else [value]
+        if numbers and all(isinstance(v, (int, float)) for v in numbers):
+            ends = [
+                str(end) if isinstance(end, int) else f"{end:.4g}"
+                for end in (min(numbers), max(numbers))
+            ]
+            parts.append(f"{name} {'-'.join(dict.fromkeys(ends))}")
+        elif isinstance(value, str):
+            parts.append(f"{name} {value}")
+    return ", ".join(parts)

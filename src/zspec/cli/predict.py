@@ -13,6 +13,7 @@ from zspec.errors import ConfigError
 
 if TYPE_CHECKING:
     from zspec.catalog import Catalog
+    from zspec.estimator import Estimator, Want
 
 
 def predict(
@@ -30,8 +31,20 @@ def predict(
         ),
     ] = None,
     model: Annotated[
-        str, typer.Option(help="Name of a model (see 'zspec models') or a .safetensors file.")
-    ] = "likelihood",
+        str | None,
+        typer.Option(
+            help="Name of a model (see 'zspec models') or a .safetensors file; left out, the one "
+            "made for --survey, else likelihood."
+        ),
+    ] = None,
+    templates: Annotated[
+        Path | None,
+        typer.Option(help="Folder of rrtemplate-*.fits (redrock's) to fit instead of a model's."),
+    ] = None,
+    z_range: Annotated[
+        list[str] | None,
+        typer.Option(help="CLASS=LOW,HIGH: redshifts to search, as QSO=0.5,4; may be repeated."),
+    ] = None,
     option: Annotated[
         list[str] | None,
         typer.Option("--survey-option", "-S", help="key=value; see 'zspec surveys -v'."),
@@ -40,6 +53,17 @@ def predict(
     threads: Annotated[
         int, typer.Option(min=1, help="Threads of the arithmetic; more gain little.")
     ] = 1,
+    zpdf: Annotated[bool, typer.Option("--zpdf", help="Write p(z) too, as HDU ZPDF.")] = False,
+    bound: Annotated[
+        bool, typer.Option("--bound", help="Add ZCRB, the Cramér-Rao bound of ZERR.")
+    ] = False,
+    conformal: Annotated[
+        float | None,
+        typer.Option(help="Add ZLOW and ZHIGH, which hold the truth with this probability."),
+    ] = None,
+    all_classes: Annotated[
+        bool, typer.Option("--all-classes", help="Redshifts of improbable classes too.")
+    ] = False,
     chunk: Annotated[int, typer.Option(min=1, help="Rows of an arithmetic chunk.")] = 64,
     overwrite: Annotated[
         bool, typer.Option(help="Replace an existing output of other inputs.")
@@ -53,6 +77,7 @@ def predict(
 
         zspec predict --survey desi coadd.fits
         zspec predict spectra/*.fits -o zcat.fits -S mask=or
+        zspec predict coadd.fits --templates redrock-templates --z-range QSO=0.5,4
     """
     from zspec import catalog, checkpoint, plugins, sources
     from zspec import device as devices
@@ -70,7 +95,13 @@ def predict(
     catalog.check_output(path, names, overwrite)
     set_threads(threads)
     where = devices.resolve(device)
-    estimator = checkpoint.load_estimator(model, where)
+    limits = parse_ranges(z_range or [])
+    named = model or checkpoint.default(None if templates else survey)
+    estimator = load_estimator(named, templates, where)
+    if conformal is not None:
+        if not 0 < conformal < 1:
+            raise ConfigError(f"--conformal {conformal:g}: expected a probability, as 0.9")
+        estimator.level = conformal
     cards = pipeline.provenance(estimator, chunk, command_line(), names, options)
 
     def keep(partial: Catalog) -> None:
@@ -87,12 +118,56 @@ def predict(
             chunk,
             advance,
             keep,
+            wanted(zpdf, bound, conformal is not None, all_classes),
+            limits,
         )
     made.header.update(cards)
     catalog.write(made, path)
     show(summarise(made, str(path), time.monotonic() - started), json)
     if made.failures:
         raise typer.Exit(1)
+
+
+def load_estimator(model: str, templates: Path | None, device: str) -> Estimator:
+    """The model, or the fit of a folder of templates. Raises ConfigError for both at once."""
+    from zspec import checkpoint
+
+    if templates is None:
+        return checkpoint.load_estimator(model, device)
+    if model != "likelihood":
+        raise ConfigError(f"--templates are fitted by likelihood: they do not go with {model}")
+    from zspec.estimators.likelihood import Likelihood
+
+    return Likelihood.of_templates(templates, device)
+
+
+def parse_ranges(given: list[str]) -> dict[str, tuple[float, float]]:
+    """``CLASS=LOW,HIGH`` texts as limits. Raises ConfigError for any other text."""
+    limits = {}
+    for text in given:
+        name, _, ends = text.partition("=")
+        try:
+            low, high = (float(end) for end in ends.split(","))
+        except ValueError:
+            raise ConfigError(f"--z-range {text}: expected CLASS=LOW,HIGH, as QSO=0.5,4") from None
+        if not -1 < low < high:
+            raise ConfigError(f"--z-range {text}: LOW must be above -1 and below HIGH")
+        limits[name.strip()] = (low, high)
+    return limits
+
+
+def wanted(zpdf: bool, bound: bool, interval: bool, classes: bool) -> frozenset[Want]:
+    """What is asked for beyond the usual tables."""
+    want: set[Want] = set()
+    if zpdf:
+        want.add("zpdf")
+    if bound:
+        want.add("bound")
+    if interval:
+        want.add("interval")
+    if classes:
+        want.add("classes")
+    return frozenset(want)
 
 
 def parse_options(given: list[str]) -> dict[str, Any]:

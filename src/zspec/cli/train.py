@@ -14,14 +14,27 @@ def train(
     data: Annotated[
         Path, typer.Option(help="Folder that the recipe's paths are relative to.")
     ] = Path(),
+    preset: Annotated[
+        list[str] | None, typer.Option(help="Preset of the recipe; may be repeated.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="table.key=value in place of the recipe's; may be repeated."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
 ) -> None:
     """Learn a model as a recipe says, and write its checkpoint.
 
-    zspec train likelihood --data ../shared -o likelihood.safetensors
+    A training that was interrupted goes on where it stood, if its estimator can do that.
+
+        zspec train likelihood --data ../shared -o likelihood.safetensors
+        zspec train gasnet2-sdss --data spectra --preset coarse -o coarse.safetensors
+        zspec train mine.toml --set train.epochs=20 --set network.width=0.5 -o mine.safetensors
     """
     from zspec import training
     from zspec.cli import terminal
 
-    training.train(training.find_recipe(recipe), data, output, overwrite)
+    training.train(
+        training.find_recipe(recipe, preset or [], setting or []), data, output, overwrite
+    )
     terminal.say(f"checkpoint  {output}")

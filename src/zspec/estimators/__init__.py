@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 @hookimpl
 def zspec_estimators() -> Iterable[type[Estimator]]:
     """Offer the built-in estimators; torch is imported here and not before."""
+    from zspec.estimators.gasnet2 import GasNet2
     from zspec.estimators.likelihood import Likelihood
+    from zspec.estimators.slitless_bnn import SlitlessBNN
 
-    return [Likelihood]
+    return [GasNet2, Likelihood, SlitlessBNN]

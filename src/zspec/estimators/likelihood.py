@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,17 +20,25 @@ import torch
 from numpy.typing import NDArray
 
 from zspec import checkpoint
+from zspec.density import Densities, join
 from zspec.errors import ConfigError
 from zspec.estimator import NCANDIDATES, Candidates, Chunk, ClassSpec, Estimator, Prediction, Want
+from zspec.likelihood import limits, scatter
 from zspec.likelihood.basis import PIXEL_LN, STEP, Basis
+from zspec.likelihood.bound import of_fits
 from zspec.likelihood.calibration import Calibration
-from zspec.likelihood.confidence import features, probability
+from zspec.likelihood.confidence import features, median_snr, probability
+from zspec.likelihood.conformal import intervals, reach
+from zspec.likelihood.density import densities
 from zspec.likelihood.pixels import Native, native
+from zspec.likelihood.published import MODEL_ERROR, digest, read_folder
 from zspec.likelihood.ranking import Ranked, rank
 from zspec.likelihood.reasons import reasons
 from zspec.likelihood.refine import redshift, z_sigma
 from zspec.likelihood.solve import Solutions, solve
 from zspec.survey import Arm
+
+Array = NDArray[np.float64]
 
 WIDTH_STEP = 0.5
 """Grid pixels to which an instrument's LSF is rounded, so that spectra share their tables."""
@@ -41,6 +50,8 @@ class Likelihood(Estimator):
     name: ClassVar[str] = "likelihood"
     title: ClassVar[str] = "exact fit of learned rest-frame bases at every redshift"
     needs: ClassVar[frozenset[str]] = frozenset({"arms"})
+    limitable: ClassVar[bool] = True
+    offers: ClassVar[frozenset[Want]] = frozenset({"model", "zpdf", "bound", "interval"})
 
     def __init__(
         self,
@@ -53,6 +64,7 @@ class Likelihood(Estimator):
         self.meta = dict(meta or {})
         self.calibration = calibration or Calibration()
         self.calibrated = bool(self.calibration.confidence)
+        self._limited: dict[object, Likelihood] = {}
         self.classes = tuple(
             ClassSpec(b.name, b.spectype, b.subtype, b.z_range, b.good_dz) for b in self.bases
         )
@@ -60,13 +72,22 @@ class Likelihood(Estimator):
     def predict(self, chunk: Chunk, want: frozenset[Want] = frozenset()) -> Prediction:
         """Class, redshift and uncertainty of every row; NaN in a row without a good pixel."""
         arms = chunk.spectra.arms
-        out = _Out(len(chunk.spectra), self.classes, arms, "model" in want)
-        for rows, pixels, found in self.solutions(arms, "model" in want):
+        out = _Out(len(chunk.spectra), self.classes, arms, want)
+        for rows, pixels, found in self.solutions(arms, want):
             out.fill(rows, pixels, found, self.bases, self.calibration)
-        return out.prediction()
+        said = out.prediction()
+        return replace(said, interval=self._interval(said, arms)) if "interval" in want else said
+
+    def _interval(self, said: Prediction, arms: Sequence[Arm]) -> tuple[Array, Array]:
+        """Lowest and highest z (n,) that split-conformal prediction gives at ``level``."""
+        row, best = np.arange(len(said.best)), said.best
+        kinds = [self.bases[i].spectype for i in best]
+        snr = median_snr(native(arms)).numpy()
+        half = reach(self.calibration.conformal, self.level, kinds, snr)
+        return intervals(said.z[row, best], said.sigma[row, best], half)
 
     def solutions(
-        self, arms: Sequence[Arm], with_model: bool = False
+        self, arms: Sequence[Arm], want: frozenset[Want] = frozenset()
     ) -> Iterator[tuple[NDArray[np.intp], Native, Solutions]]:
         """Rows, pixels and solutions of all spectra with data, those of one resolution at once."""
         pixels = native(arms)
@@ -77,13 +98,45 @@ class Likelihood(Estimator):
             part = pixels[torch.from_numpy(rows)]
             error = self.calibration.model_error
             with torch.inference_mode():
-                found = solve(part, self.bases, float(width), error, with_model, self.device)
+                found = solve(
+                    part,
+                    self.bases,
+                    float(width),
+                    error,
+                    with_model=True,  # NEGATIVE_EMISSION looks at it
+                    device=self.device,
+                    keep_scans="zpdf" in want,
+                )
             yield rows, part, found
 
     def calibrated_by(self, calibration: Calibration) -> Likelihood:
         """The same bases with another calibration."""
         made = Likelihood(self.bases, self.meta, calibration)
-        made.device = self.device
+        made.device, made.level = self.device, self.level
+        return made
+
+    def limited(self, z_range: Mapping[str, tuple[float, float]]) -> Likelihood:
+        """The same bases between limits by class or spectype; a class wins over its spectype.
+
+        A limit beyond that of a basis changes nothing. Raises ConfigError for an unknown class, and
+        where nothing is left of a class that is named.
+        """
+        key = tuple(sorted(z_range.items()))
+        if key not in self._limited:
+            made = Likelihood(limits.limited(self.bases, z_range), self.meta, self.calibration)
+            made.device, made.sha256 = self.device, self.sha256
+            self._limited[key] = made
+        self._limited[key].level = self.level
+        return self._limited[key]
+
+    @classmethod
+    def of_templates(cls, folder: Path, device: str = "cpu") -> Likelihood:
+        """A fit of the templates of a folder, of any origin; nothing of it is calibrated.
+
+        Raises InputError where they cannot be read.
+        """
+        made = cls(read_folder(folder), calibration=Calibration(model_error=MODEL_ERROR))
+        made.device, made.sha256 = device, digest(folder)
         return made
 
     @classmethod
@@ -144,11 +197,25 @@ def resolution(arms: Sequence[Arm]) -> NDArray[np.float64]:
     return np.asarray(np.round(median / WIDTH_STEP) * WIDTH_STEP)
 
 
+def _widened(found: Solutions, bases: Sequence[Basis], calibration: Calibration) -> torch.Tensor:
+    """(n, T) sigma of shifts with the scatter of their spectypes at their redshifts."""
+    z, wide = redshift(found.shift), torch.zeros_like(found.sigma)
+    for number in range(len(bases)):
+        mine = found.label == number
+        lacks = scatter.at(calibration.scatter, bases[number].spectype, z[:, mine].numpy())
+        wide[:, mine] = torch.from_numpy(lacks) / PIXEL_LN
+    return torch.hypot(found.sigma, wide)
+
+
 class _Out:
     """The arrays of a prediction, empty at first, filled group by group."""
 
     def __init__(
-        self, n: int, classes: tuple[ClassSpec, ...], arms: Sequence[Arm], model: bool
+        self,
+        n: int,
+        classes: tuple[ClassSpec, ...],
+        arms: Sequence[Arm],
+        want: frozenset[Want],
     ) -> None:
         """``n`` rows without data."""
         wide, long = (n, len(classes)), (n, NCANDIDATES)
@@ -167,7 +234,11 @@ class _Out:
             chi2=np.full(long, np.nan),
         )
         size = sum(len(arm.wave) for arm in arms)
-        self.model = np.zeros((n, size), np.float32) if model else None
+        self.model = np.zeros((n, size), np.float32) if "model" in want else None
+        self.bound = np.full(n, np.nan) if "bound" in want else None
+        self.parts: list[tuple[NDArray[np.intp], Densities]] | None = None
+        if "zpdf" in want:
+            self.parts = []
 
     def fill(
         self,
@@ -179,21 +250,24 @@ class _Out:
     ) -> None:
         """Put the solutions of some rows in their places."""
         ranked = rank(found, bases, calibration.temper)
-        scatter = [calibration.scatter.get(basis.spectype, 0.0) for basis in bases]
-        wide = torch.tensor(scatter, dtype=torch.float64)[found.label] / PIXEL_LN
-        found.sigma = torch.hypot(found.sigma, wide.expand_as(found.sigma))
+        own, found.sigma = found.sigma, _widened(found, bases, calibration)
         self.best[rows] = found.label[ranked.column[:, 0]].numpy()
         self.chi2[rows] = ranked.of(found.chi2).numpy()
         self.delta[rows] = ranked.delta.numpy()
         self._fill_classes(rows, found)
         self.prob[rows] = ranked.classes.numpy()
         self._fill_candidates(rows, found, ranked)
-        self.zwarn[rows] = reasons(found, ranked, bases)
+        self.zwarn[rows] = reasons(pixels, found, ranked, bases, calibration)
         if calibration.confidence:
             table = features(pixels, found, ranked, bases)
             self.zconf[rows] = probability(table, np.array(calibration.confidence))
         if self.model is not None and found.model is not None:
             self.model[rows] = found.model.numpy()
+        if self.bound is not None:
+            width = float(resolution(self.arms)[rows[0]])
+            self.bound[rows] = of_fits(pixels, found, ranked, bases, width)
+        if self.parts is not None:
+            self.parts.append((rows, densities(found, bases, calibration.temper, own)))
 
     def _fill_classes(self, rows: NDArray[np.intp], found: Solutions) -> None:
         """Best redshift of every class."""
@@ -235,4 +309,6 @@ class _Out:
             zwarn=self.zwarn,
             zconf=self.zconf,
             model=model,
+            bound=self.bound,
+            zpdf=None if self.parts is None else join(self.parts),
         )

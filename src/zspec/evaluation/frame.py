@@ -78,10 +78,16 @@ class Frame:
     """A table whose columns are read when asked for."""
 
     def __init__(
-        self, name: str, columns: Sequence[str], rows: int, read: Callable[[str], NDArray[Any]]
+        self,
+        name: str,
+        columns: Sequence[str],
+        rows: int,
+        read: Callable[[str], NDArray[Any]],
+        path: Path | None = None,
     ) -> None:
-        """``read`` takes a column's own spelling."""
+        """``read`` takes a column's own spelling; ``path`` is a FITS file with further tables."""
         self.name = name
+        self.path = path
         self.columns = tuple(columns)
         self._rows = rows
         self._read = read
@@ -173,7 +179,7 @@ def _fits(path: Path) -> Frame:
             values: NDArray[Any] = hdus[number].read_column(columns.index(column))
         return values
 
-    return Frame(str(path), columns, rows, read)
+    return Frame(str(path), columns, rows, read, path)
 
 
 def _csv(path: Path) -> Frame:

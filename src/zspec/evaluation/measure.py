@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from zspec.evaluation.groups import Group, Grouping
 from zspec.evaluation.sample import LABELS, Sample
 from zspec.metrics import BY_NAME, Draw, Metric, Statistic, Threshold, draw
-from zspec.metrics.registry import GAUSSIAN, MAX_CATASTROPHIC
+from zspec.metrics.registry import MAX_CATASTROPHIC
 
 MISSING = {
     "z": "no redshift: name its column with --z",
@@ -134,6 +134,8 @@ def resample(sample: Sample, settings: Settings) -> Draw:
 
 def prepare(metric: Metric, sample: Sample, settings: Settings) -> Prepared:
     """Choose the rows of a metric, and say why others are left out."""
+    if metric.density is not None and metric.density[0] in sample.columns:
+        metric = metric.of_density()
     thr = settings.thr(metric.name)
     needs = (*metric.needs, "label_true") if isinstance(thr, Mapping) else metric.needs
     lacks = [MISSING[need] for need in needs if need not in sample.columns]
@@ -217,7 +219,7 @@ def finish(prepared: Prepared, sample: Sample, drawn: Draw, settings: Settings) 
     objects = int(np.count_nonzero(np.bincount(sample.objects[prepared.rows])))
     lo, hi = _interval(prepared, objects, drawn, settings.bootstrap.level)
     note = prepared.note
-    if metric.name in GAUSSIAN and prepared.statistic is not None:
+    if metric.density is not None and prepared.statistic is not None:
         note = "; ".join(filter(None, (note, "p(z) is a Gaussian of Z and ZERR")))
     return Result(
         value=_plain(prepared.value),

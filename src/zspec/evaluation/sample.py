@@ -10,13 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zspec.errors import ConfigError
+from zspec.evaluation.densities import read_densities
 from zspec.evaluation.frame import Frame
 from zspec.evaluation.matching import Match, key, match, missing, no_id
 from zspec.flags import ZWarn
 from zspec.metrics import METRICS
+from zspec.metrics.densities import Judged, judge
 
 NUMBERS = ("z", "z_true", "sigma", "snr", "mag", "prob", "zconf", "bound")
 LABELS = ("label", "label_true")
+UNKNOWN = Judged(np.nan, np.nan, np.nan)
+"""Of a row without a true redshift."""
 NO_TRUTH = (
     ZWarn.NODATA,
     ZWarn.SKY,
@@ -70,7 +74,7 @@ class Sample:
     columns: Mapping[str, NDArray[Any]]
     """(n,) each, those that are there: z, z_true, sigma, snr, mag, prob, zconf, bound (float64, NaN
     unknown), label, label_true (index into ``names``, -1 unknown), zwarn, and zwarn_true, of the
-    pipeline that made the truth."""
+    pipeline that made the truth; level, rank and score of the truth in p(z)."""
     names: tuple[str, ...]
     """Classes."""
     objects: NDArray[np.intp]
@@ -132,6 +136,7 @@ def assemble(
     for role, (frame, name) in spelled.items():
         read[role] = frame[name][matched.truth_rows if frame is truth else matched.rows]
     values, names = _typed(read, choice)
+    values |= _judged_densities(catalogue, matched, values.get("z_true"), columns)
     sample = Sample(
         values,
         names,
@@ -149,6 +154,22 @@ def assemble(
 def _all(catalogue: Frame) -> Match:
     rows = np.arange(len(catalogue))
     return Match(rows, rows)
+
+
+def _judged_densities(
+    catalogue: Frame, matched: Match, z_true: NDArray[np.float64] | None, columns: Columns
+) -> dict[str, NDArray[np.float64]]:
+    """Level, rank and score (n,) of the truth in p(z); nothing where the catalogue has none.
+
+    Nor where the user names another column of the redshift or its uncertainty.
+    """
+    found = None if columns.z or columns.sigma or z_true is None else read_densities(catalogue)
+    if found is None or z_true is None:
+        return {}
+    pairs = zip(matched.rows.tolist(), z_true.tolist(), strict=True)
+    judged = [judge(*found.marginal(row), z) if z > -1 else UNKNOWN for row, z in pairs]
+    table = np.array(judged, np.float64).reshape(-1, len(Judged._fields))
+    return dict(zip(Judged._fields, table.T, strict=True))
 
 
 def _spelled(
@@ -312,7 +333,7 @@ def _blanked(sample: Sample) -> Sample:
     if "z" in columns:
         impossible = columns["z"] <= -1
         blank = empty | impossible | ~np.isfinite(columns["z"])
-        for role in {"z", "sigma", "zconf"} & set(columns):
+        for role in {"z", "sigma", "zconf", *Judged._fields} & set(columns):
             columns[role] = np.where(blank, np.nan, columns[role])
     if "label" in columns:
         columns["label"] = np.where(empty, -1, columns["label"])

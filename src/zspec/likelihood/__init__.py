@@ -6,7 +6,9 @@
 - :mod:`~zspec.likelihood.scan`: chi2 at every redshift by FFT cross-correlation;
 - :mod:`~zspec.likelihood.refine`: candidates, and their final fit on native pixels;
 - :mod:`~zspec.likelihood.posterior`, :mod:`~zspec.likelihood.ranking`: masses, shares, candidates;
+- :mod:`~zspec.likelihood.density`, :mod:`~zspec.likelihood.bound`: p(z), the Cramér-Rao bound;
 - :mod:`~zspec.likelihood.reasons`, :mod:`~zspec.likelihood.confidence`: ZWARN and ZCONF;
+- :mod:`~zspec.likelihood.scatter`, :mod:`~zspec.likelihood.conformal`: what ZERR lacks, intervals;
 - :mod:`~zspec.likelihood.calibration`, :mod:`~zspec.likelihood.validate`: what real spectra teach;
 - :mod:`~zspec.likelihood.learn`: weighted low-rank factorisation, spectra to a basis;
 - :mod:`~zspec.likelihood.train`: a recipe to a checkpoint.

@@ -21,13 +21,16 @@ from zspec.likelihood.solve import Solutions
 
 Array = NDArray[np.float64]
 
-FEATURES = ("evidence", "share", "snr", "quasar", "star")
+FEATURES = ("evidence", "share", "snr", "quasar", "star", "odd", "both")
 """ln(1 + 2 ln odds of any object against none); logit of the share of the best candidate;
-ln(1 + median SNR per pixel); 1 for each of two spectypes.
+ln(1 + median SNR per pixel); 1 for each of two spectypes; how far the share of the light that the
+basis gives is from 1, at most ODD; evidence times share: each tells little where the other is low.
 
 chi2 per pixel is none of them: it would help on SDSS, and mistrust every survey whose errors are
 off by a tenth.
 """
+ODD = 2.0
+"""A basis that gives none or several times the light is as odd as can be."""
 MOST = 1e4
 """Odds and SNR beyond it tell no more."""
 RIDGE = 1e-4
@@ -38,17 +41,25 @@ STEPS = 50
 
 def features(pixels: Native, found: Solutions, ranked: Ranked, bases: Sequence[Basis]) -> Array:
     """(n, len(FEATURES)) of the first candidates. No NaN."""
-    good = pixels.ivar > 0
-    snr = torch.where(good, pixels.flux * pixels.ivar.sqrt(), math.nan).nanmedian(1).values
+    snr = median_snr(pixels)
     kinds = [bases[i].spectype for i in found.label[ranked.column[:, 0]].tolist()]
+    evidence, share = _log(ranked.evidence), torch.logit(ranked.share[:, 0], eps=1e-4)
     columns = [
-        _log(ranked.evidence),
-        torch.logit(ranked.share[:, 0], eps=1e-4),
+        evidence,
+        share,
         _log(snr),
         torch.tensor([float(kind == "QSO") for kind in kinds], dtype=torch.float64),
         torch.tensor([float(kind == "STAR") for kind in kinds], dtype=torch.float64),
+        (ranked.of(found.own) - 1).abs().clamp(max=ODD),
+        evidence * share,
     ]
     return np.asarray(torch.stack(columns, 1).nan_to_num(0.0).numpy())
+
+
+def median_snr(pixels: Native) -> torch.Tensor:
+    """(n,) median flux over error of the good pixels."""
+    good = pixels.ivar > 0
+    return torch.where(good, pixels.flux * pixels.ivar.sqrt(), math.nan).nanmedian(1).values
 
 
 def _log(values: torch.Tensor) -> torch.Tensor:

@@ -180,9 +180,13 @@ def factorise(rows: Rows, size: int, iterations: int) -> tuple[torch.Tensor, Coe
 
 
 def _start(rows: Rows, size: int) -> torch.Tensor:
-    """Leading singular vectors of the spectra, missing pixels filled with the mean spectrum."""
+    """Leading singular vectors of the spectra, with the mean spectrum where pixels tell nothing.
+
+    A pixel counts by its share of signal, 1 / (1 + variance) for spectra of median 1 (Wiener): one
+    pixel of noise 1000 at the end of a faint spectrum would make a vector of its own, for good.
+    """
     mean = (rows.flux * rows.weight).sum(0) / rows.weight.sum(0).clamp(min=1e-300)
-    filled = torch.where(rows.weight > 0, rows.flux, mean)
+    filled = mean + (rows.flux - mean) * rows.weight / (1 + rows.weight)
     _, left = torch.linalg.eigh(filled @ filled.T)
     leading: torch.Tensor = left[:, -size:].flip(1).T @ filled / len(rows) ** 0.5
     return leading

@@ -28,6 +28,8 @@ NPOLY = 3
 """Nuisance polynomials of each arm: offset, slope and curvature in log λ."""
 START = 128
 """Windows start at multiples of this many grid pixels, so that spectra share their tables."""
+ALIKE = 1e-6
+"""Grid pixels: native pixels whose distances differ from 1 by less are pixels of the grid."""
 LENGTH = 256
 """Windows have multiples of this many grid pixels, for the same reason."""
 
@@ -69,6 +71,11 @@ class Native:
     def position(self) -> torch.Tensor:
         """(pixel,) grid index, with fraction, of every native pixel."""
         return _position(_key(self.waves)).to(self.flux.device)
+
+    @property
+    def consecutive(self) -> bool:
+        """Whether pixels are as wide as those of the grid and stand in a row, as SDSS's do."""
+        return _consecutive(_key(self.waves))
 
     @property
     def polynomials(self) -> torch.Tensor:
@@ -152,6 +159,12 @@ def _key(waves: Sequence[Array]) -> tuple[bytes, ...]:
 def _position(waves: tuple[bytes, ...]) -> torch.Tensor:
     """See :attr:`Native.position`."""
     return torch.from_numpy(np.log10(np.concatenate([np.frombuffer(w) for w in waves])) / STEP)
+
+
+@lru_cache(maxsize=64)
+def _consecutive(waves: tuple[bytes, ...]) -> bool:
+    """See :attr:`Native.consecutive`."""
+    return bool(((_position(waves).diff() - 1).abs() < ALIKE).all())
 
 
 @lru_cache(maxsize=64)

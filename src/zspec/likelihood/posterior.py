@@ -41,21 +41,30 @@ def basins(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Widths (n, count) of minima in pixels, and -2 ln of the mass beyond them (n,).
 
-    ``values`` (n, S) is a scan at evenly spaced ``shifts`` (S,). Each belongs to the nearest
-    minimum that is no more than ``apart`` away. The loop runs over the minima.
+    ``values`` (n, S) is a scan at evenly spaced ``shifts`` (S,); see :func:`owners`.
     """
     none = found.shift.shape[1]
-    owner = torch.full_like(values, none, dtype=torch.long)
-    near = torch.full_like(values, apart)
-    for k in range(none):
-        distance = (shifts - found.shift[:, k, None]).abs()
-        mine = distance <= near  # False for NaN
-        owner.masked_fill_(mine, k)
-        near = torch.where(mine, distance, near)
+    owner = owners(found.shift, shifts, apart)
     level = torch.cat([found.value, values.amin(1, keepdim=True)], dim=1)
     share = torch.exp((level.gather(1, owner) - values) / 2) * (shifts[1] - shifts[0])
     mass = torch.zeros_like(level).scatter_add_(1, owner, share)
     return mass[:, :none], level[:, none] - 2 * mass[:, none].log()
+
+
+def owners(places: torch.Tensor, shifts: torch.Tensor, apart: float) -> torch.Tensor:
+    """(n, S) the nearest of the minima at ``places`` (n, count) for each of ``shifts`` (S,).
+
+    ``count`` where none is nearer than ``apart``, all in grid pixels. The loop runs over minima.
+    """
+    none = places.shape[1]
+    owner = torch.full((len(places), len(shifts)), none, device=places.device)
+    near = torch.full_like(owner, apart, dtype=places.dtype)
+    for k in range(none):
+        distance = (shifts - places[:, k, None]).abs()
+        mine = distance <= near  # False for NaN
+        owner.masked_fill_(mine, k)
+        near = torch.where(mine, distance, near)
+    return owner
 
 
 def spacious(sigma: torch.Tensor, basin: torch.Tensor) -> torch.Tensor:

@@ -50,7 +50,7 @@ def rank(found: Solutions, bases: Sequence[Basis], temper: float) -> Ranked:
     apart = torch.tensor([basis.separation for basis in bases], dtype=torch.float64)[found.label]
     left = torch.where(found.fitted, found.value, torch.inf)
     free = found.value.isfinite()
-    weight = torch.softmax(-temper / 2 * torch.cat([found.value, found.rest], 1), dim=1)
+    weight = weights(found, temper)
     columns, values, shares = [], [], []
     for _ in range(NCANDIDATES):
         value, at = left.min(1)
@@ -77,6 +77,11 @@ def rank(found: Solutions, bases: Sequence[Basis], temper: float) -> Ranked:
         kinds=(classes * own).sum(1),
         evidence=found.null + 2 * torch.logsumexp(-torch.cat([found.value, found.rest], 1) / 2, 1),
     )
+
+
+def weights(found: Solutions, temper: float) -> torch.Tensor:
+    """(n, T + class) share of every minimum, and of what lies beyond those of each class."""
+    return torch.softmax(-temper / 2 * torch.cat([found.value, found.rest], 1), dim=1)
 
 
 def _numbers(names: Sequence[str]) -> torch.Tensor:

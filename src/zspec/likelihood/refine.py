@@ -13,16 +13,15 @@ pixels by cubic splines.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 
-from zspec.likelihood.basis import STEP, Basis, broadened
-from zspec.likelihood.interpolation import coefficients, slopes, taps
+from zspec.likelihood.basis import STEP, Basis
+from zspec.likelihood.interpolation import slopes, taps
 from zspec.likelihood.pixels import Native
+from zspec.likelihood.places import Lookup, lookup
 from zspec.likelihood.scan import PRIOR_WIDTH, TINY, amplitude, occam, orthonormal
 
 STEPS = 5
@@ -35,14 +34,10 @@ MAX_STEP = 1.0
 """Grid pixels: no step is longer."""
 SETTLED = 0.1
 """Grid pixels: a longer last step did not converge, unless it is shorter than ENOUGH."""
-ALIKE = 1e-6
-"""Grid pixels: native pixels whose distances differ from 1 by less are pixels of the grid."""
 OUTLIER = 5.0
 """Residual in sigma beyond which a pixel is an outlier (redrock)."""
 BUDGET = 200_000
 """Numbers of a block of candidates: about 2 MB, which a core's cache holds."""
-PAD = 16
-"""Zeros beyond the ends of a basis, so that its spline runs out to 0."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +70,12 @@ class Fit:
     """Mean flux of the model, weighted by ivar."""
     settled: torch.Tensor
     """bool: the last step was short."""
-    done: torch.Tensor
-    """bool: it was so short that another is of no use."""
     mixture: torch.Tensor
     """(m, K) coefficients of the basis."""
     share: torch.Tensor
     """(m, P) coefficients of the orthonormal polynomials."""
     model: torch.Tensor
-    """(m, pixel) the best model at native wavelengths; empty until all is settled."""
+    """(m, pixel) the best model at native wavelengths."""
 
     def to(self, device: str) -> Fit:
         """The same on a device."""
@@ -93,19 +86,22 @@ def minima(values: torch.Tensor, first: int, count: int, apart: float, step: int
     """Local minima of (n, S) scans, more than ``apart`` grid pixels apart.
 
     Scans start at shift ``first`` and go on in steps of so many grid pixels. An edge counts where
-    the scan falls towards it. The loop runs over the candidates.
+    the scan falls towards it. The loop runs over the candidates. Minima are two steps apart at
+    least, so that one that is taken bars no more than ``crowd`` others.
     """
     padded = torch.nn.functional.pad(values, (1, 1), value=math.inf)
     left, right = padded[:, :-2], padded[:, 2:]
-    open_ = torch.where((values < left) & (values <= right), values, math.inf)
-    index = torch.arange(values.shape[1], device=values.device)
-    picked, depth = [], []
+    low = torch.where((values < left) & (values <= right), values, math.inf)
+    crowd = 2 * int(apart / (2 * step))
+    few = min(count + (count - 1) * crowd, values.shape[1])
+    depth, index = low.topk(few, dim=1, largest=False)  # (n, few), by depth
+    picked = []
     for _ in range(count):
-        value, at = open_.min(1)
-        picked.append(at)
-        depth.append(value)
-        open_ = torch.where((index - at[:, None]).abs() * step <= apart, math.inf, open_)
-    at, value = torch.stack(picked, 1), torch.stack(depth, 1)  # (n, count)
+        best = depth.argmin(1, keepdim=True)
+        picked.append((index.gather(1, best), depth.gather(1, best)))
+        near = (index - picked[-1][0]).abs() * step <= apart
+        depth = torch.where(near, math.inf, depth)
+    at, value = (torch.cat(each, 1) for each in zip(*picked, strict=True))  # (n, count)
     before, after = left.gather(1, at), right.gather(1, at)
     curve = before - 2 * value + after
     offset = torch.where(curve.isfinite(), (before - after) / (2 * curve), 0.0)
@@ -126,29 +122,28 @@ class Prepared:
     """(n, pixel) square root of ivar."""
     residual: torch.Tensor
     """(n, pixel) flux without the polynomials' share, times root."""
-    ortho: torch.Tensor
-    """(n, P, pixel) the polynomials times root, made orthonormal."""
+    sides: torch.Tensor
+    """(n, P + 1, pixel) the polynomials times root, made orthonormal; last, flux times root."""
     lower: torch.Tensor
     """(n, P, P) ortho = lower⁻¹ polynomials · root."""
     fitted: torch.Tensor
     """(n, P) coefficients of ortho in the data."""
 
-    def __getitem__(self, rows: torch.Tensor) -> Prepared:
-        """Some of the spectra, or one several times."""
-        parts = {f: getattr(self, f)[rows] for f in Prepared.__dataclass_fields__}
-        return Prepared(**parts)
+    @property
+    def ortho(self) -> torch.Tensor:
+        """(n, P, pixel) the polynomials of ``sides``."""
+        return self.sides[:, :-1]
 
 
 def prepare(pixels: Native) -> Prepared:
     """What the final fits of n spectra share, whatever the class."""
     root = pixels.ivar.sqrt()
     lower = orthonormal(pixels)
-    weighted = root[:, None] * pixels.polynomials.T
-    ortho = torch.linalg.solve_triangular(lower, weighted, upper=False)
+    ortho = torch.linalg.solve_triangular(lower, root[:, None] * pixels.polynomials.T, upper=False)
     signal = root * pixels.flux
     fitted = (ortho @ signal[..., None])[..., 0]
     residual = signal - (fitted[:, None] @ ortho)[:, 0]
-    return Prepared(pixels, root, residual, ortho, lower, fitted)
+    return Prepared(pixels, root, residual, torch.cat([ortho, signal[:, None]], 1), lower, fitted)
 
 
 def refine(
@@ -163,45 +158,65 @@ def refine(
 
     Those that are not ``patient`` (m,) get one step, the others as many as they need.
     """
-    table = _table(basis, sigma, shifts.device)
-    position = data.pixels.position - basis.k0 + PAD
-    block = len(rows)
+    table, block = lookup(basis, sigma, data.pixels), len(rows)
     if shifts.is_cpu:
-        block = max(1, BUDGET // (len(position) * (table.shape[1] + data.fitted.shape[1])))
+        each = data.root.shape[1] * (len(basis.vectors) + data.sides.shape[1])
+        block = max(1, BUDGET // each)
     parts = [
-        _refine(_Problem(data[rows[at]], basis, table, position), shifts[at], patient[at])
+        _finished(_settle(_problem(data, basis, table, rows[at]), shifts[at], patient[at]))
         for at in (slice(i, i + block) for i in range(0, len(rows), block))
     ]
     names = Fit.__dataclass_fields__
     return Fit(**{name: torch.cat([getattr(p, name) for p in parts]) for name in names})
 
 
-@lru_cache(maxsize=64)
-def _table(basis: Basis, sigma: float, device: torch.device) -> torch.Tensor:
-    """(PAD + pixel + PAD, K) spline coefficients of the vectors, broadened by ``sigma``."""
-    padded = torch.nn.functional.pad(broadened(basis, sigma), (PAD, PAD))
-    return coefficients(padded).T.contiguous().to(device)
+@dataclass(frozen=True)
+class _Problem:
+    """What m candidates of one basis are fitted to; tensors as in ``Prepared``."""
+
+    data: Prepared
+    """Of n spectra."""
+    basis: Basis
+    table: Lookup
+    rows: torch.Tensor
+    """(m,) which of the n spectra."""
+    root: torch.Tensor
+    sides: torch.Tensor
+    fitted: torch.Tensor
+    level: torch.Tensor
+    """(m,) chi2 of the polynomials alone."""
+
+    def __getitem__(self, some: torch.Tensor) -> _Problem:
+        """The problem of some of the candidates."""
+        return _problem(self.data, self.basis, self.table, self.rows[some])
+
+
+def _problem(data: Prepared, basis: Basis, table: Lookup, rows: torch.Tensor) -> _Problem:
+    """The problem of spectra ``rows`` (m,)."""
+    level = data.residual[rows].square().sum(1)
+    parts = data.root[rows], data.sides[rows], data.fitted[rows]
+    return _Problem(data, basis, table, rows, *parts, level)
 
 
 @dataclass(frozen=True)
-class _Problem:
-    """What m candidates of one basis are fitted to."""
+class _Step:
+    """m candidates at one shift, and where they go from there; (m,) as in ``Fit``."""
 
-    data: Prepared
-    """Of m spectra."""
-    basis: Basis
-    table: torch.Tensor
-    """(rest, K) of :func:`_table`."""
-    position: torch.Tensor
-    """(pixel,) row of the table at each native pixel, with fraction, at shift 0."""
-
-    def __getitem__(self, rows: torch.Tensor) -> _Problem:
-        """The problem of some of the candidates."""
-        return dataclasses.replace(self, data=self.data[rows])
+    shift: torch.Tensor
+    sigma: torch.Tensor
+    value: torch.Tensor
+    chi2: torch.Tensor
+    settled: torch.Tensor
+    done: torch.Tensor
+    """bool: the step was so short that another is of no use."""
+    mixture: torch.Tensor
+    share: torch.Tensor
 
 
-def _refine(problem: _Problem, shift: torch.Tensor, patient: torch.Tensor) -> Fit:
-    """One block of :func:`refine`: steps, of those that still move, until they are short.
+def _settle(
+    problem: _Problem, shift: torch.Tensor, patient: torch.Tensor
+) -> tuple[_Problem, _Step]:
+    """Steps, of those that still move, until they are short.
 
     Where a model fits badly Gauss-Newton steps are too long or too short, so that they are taken
     for a function of the shift whose zero the secant method finds.
@@ -218,129 +233,105 @@ def _refine(problem: _Problem, shift: torch.Tensor, patient: torch.Tensor) -> Fi
         slope = (step - before) / move[moving]
         secant = torch.where(slope < SHALLOW, -step / slope, step)
         move[moving], at[moving] = secant.clamp(-MAX_STEP, MAX_STEP), start
-        for name in Fit.__dataclass_fields__:
+        for name in _Step.__dataclass_fields__:
             getattr(fit, name)[moving] = getattr(again, name)
-    return dataclasses.replace(fit, model=_model(problem, fit))
+    return problem, fit
 
 
-def _step(problem: _Problem, shift: torch.Tensor) -> Fit:
-    """The fit at ``shift`` (m,), and the shift one Gauss-Newton step further."""
-    data, table = problem.data, problem.table
-    places = _locate(problem.position, shift, len(table))
-    design = places.design(table, taps(places.fraction)) * data.root[..., None]  # (m, pixel, K)
-    overlap = data.ortho @ design  # (m, P, K)
-    c, inverse, penalty = _solve(design, overlap, problem)
-    spline = c @ table.T  # (m, rest)
-    share = data.fitted - (overlap @ c[..., None])[..., 0]  # (m, P)
-    signal = data.root * data.pixels.flux
-    residual = signal - (design @ c[..., None])[..., 0] - (share[:, None] @ data.ortho)[:, 0]
-    tangent = -data.root * places.sampled(spline, slopes(places.fraction))
-    tangent -= ((data.ortho @ tangent[..., None]).mT @ data.ortho)[:, 0]
-    mixed = design.mT @ tangent[..., None]  # (m, K, 1)
-    curve = tangent.square().sum(1) - (mixed.mT @ inverse @ mixed)[:, 0, 0]
-    step = ((tangent * residual).sum(1) / curve).clamp(-MAX_STEP, MAX_STEP)
-    step = torch.where(curve > 0, step, 0.0)
+def _step(problem: _Problem, shift: torch.Tensor) -> _Step:
+    """The fit at ``shift`` (m,), and the shift one Gauss-Newton step further.
+
+    All that is needed of the residual r are products with rows of the design: rᵀt is what t has of
+    the data less what it has of the fit.
+    """
+    root, sides = problem.root, problem.sides
+    places = problem.table.at(shift)
+    design = places.design().mul_(root[..., None])  # (m, pixel, K)
+    seen = sides @ design  # (m, P + 1, K)
+    overlap, whole = seen[:, :-1], seen[:, -1]
+    found = _solve(design.mT @ design, overlap, whole, problem)
+    share = problem.fitted - _times(overlap, found.c)
+    tangent = places.mixed(found.c, slopes) * -root
+    along, mixed = _times(sides, tangent), _times(design.mT, tangent)  # (m, P + 1), (m, K)
+    inner = mixed - _times(overlap.mT, along[:, :-1])
+    curve = tangent.square().sum(1) - along[:, :-1].square().sum(1)
+    curve = curve - (inner * _times(found.inverse, inner)).sum(1)
+    slope = along[:, -1] - (mixed * found.c).sum(1) - (along[:, :-1] * share).sum(1)
+    step = torch.where(curve > 0, (slope / curve).clamp(-MAX_STEP, MAX_STEP), 0.0)
     sigma = torch.where(curve > 0, curve, math.nan).rsqrt()
-    pull = residual.square()
-    chi2 = pull.sum(1)
     done = ~(step.abs() > ENOUGH * sigma)
     gain = torch.where(done & (curve > 0), step.square() * curve, 0.0)
+    chi2 = problem.level - found.explained - gain
+    settled = done | (step.abs() < SETTLED)
+    return _Step(shift + step, sigma, chi2 + found.penalty, chi2, settled, done, found.c, share)
+
+
+def _times(matrix: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
+    """(m, i) products of matrices (m, i, j) and vectors (m, j)."""
+    return (matrix @ vector[..., None])[..., 0]
+
+
+def _finished(settled: tuple[_Problem, _Step]) -> Fit:
+    """Fits with their models at native wavelengths, and what these say of the data."""
+    problem, last = settled
+    root, signal, pixels = problem.root, problem.sides[:, -1], problem.data.pixels
+    lower = problem.data.lower[problem.rows].mT
+    c = torch.linalg.solve_triangular(lower, last.share[..., None], upper=True)[..., 0]
+    model = problem.table.at(last.shift).mixed(last.mixture, taps) + c @ pixels.polynomials.T
+    far = (signal - root * model).abs() > OUTLIER
+    ivar = root.square()
     return Fit(
-        shift=shift + step,
-        sigma=sigma,
-        value=chi2 + penalty - gain,
-        chi2=chi2 - gain,
-        outliers=(pull > OUTLIER**2).sum(1).double() / (data.root > 0).sum(1).clamp(min=1),
-        light=(data.root * (signal - residual)).sum(1) / data.pixels.ivar.sum(1),
-        settled=done | (step.abs() < SETTLED),
-        done=done,
-        model=shift.new_empty(len(shift), 0),
-        mixture=c,
-        share=share,
+        shift=last.shift,
+        sigma=last.sigma,
+        value=last.value,
+        chi2=last.chi2,
+        outliers=far.sum(1) / (root > 0).sum(1).clamp(min=1).double(),
+        light=(ivar * model).sum(1) / ivar.sum(1),
+        settled=last.settled,
+        mixture=last.mixture,
+        share=last.share,
+        model=model,
     )
 
 
-def _model(problem: _Problem, fit: Fit) -> torch.Tensor:
-    """(m, pixel) the models of fits at native wavelengths."""
-    data, table = problem.data, problem.table
-    places = _locate(problem.position, fit.shift, len(table))
-    c = torch.linalg.solve_triangular(data.lower.mT, fit.share[..., None], upper=True)[..., 0]
-    polynomials: torch.Tensor = c @ data.pixels.polynomials.T
-    return places.sampled(fit.mixture @ table.T, taps(places.fraction)) + polynomials
+def own_share(data: Prepared, fit: Fit, rows: torch.Tensor) -> torch.Tensor:
+    """(m,) share of the light of fits to spectra ``rows`` (m,) that is not the polynomials'."""
+    weight = (data.ortho @ data.root[..., None])[..., 0]  # (n, P)
+    total = data.pixels.ivar.sum(1)[rows]
+    return 1 - (fit.share * weight[rows]).sum(1) / total / fit.light
 
 
 @dataclass(frozen=True)
-class _Places:
-    """Where the native pixels of m candidates lie on a padded basis."""
+class _Solved:
+    """The linear fit at one shift, (m, ...)."""
 
-    at: torch.Tensor
-    """(m, 4, pixel) the four pixels around each; (m, pixel + 3) where they are neighbours."""
-    fraction: torch.Tensor
-    """(m, pixel) beyond the second of the four; (m, 1) where it is the same for all."""
-
-    def sampled(self, spline: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """(m, pixel) coefficients of splines (m, rest), summed with weights of the fraction."""
-        if self.at.dim() == 3:
-            around = spline.gather(1, self.at.flatten(1)).view(self.at.shape)
-            return (around * weights.movedim(-1, 1)).sum(1)
-        return _slid(spline.gather(1, self.at), weights)
-
-    def design(self, table: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """(m, pixel, K) the same for every vector of ``table`` (rest, K)."""
-        if self.at.dim() == 2:
-            return _slid(table[self.at], weights[..., None])
-        rows = self.at.movedim(1, -1).flatten(0, 1)  # (m * pixel, 4)
-        summed = torch.nn.functional.embedding_bag(
-            rows, table, per_sample_weights=weights.flatten(0, 1), mode="sum"
-        )
-        return summed.view(len(self.at), -1, table.shape[1])
-
-
-def _slid(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """(m, pixel, ...) sums of four neighbours of values (m, pixel + 3, ...)."""
-    count = values.shape[1] - 3
-    total = values[:, :count] * weights[:, :, 0]
-    for q in range(1, 4):
-        total.addcmul_(values[:, q : q + count], weights[:, :, q])
-    return total
-
-
-def _locate(position: torch.Tensor, shift: torch.Tensor, length: int) -> _Places:
-    """Places of pixels at ``position`` (pixel,) for shifts (m,), on a basis of ``length``.
-
-    Positions beyond the ends land among the padding's zeros.
-    """
-    neighbours = bool(((position - position[0]).diff() - 1).abs().amax() < ALIKE)
-    start = position[:1] if neighbours else position
-    moved = start - shift[:, None]
-    whole = moved.floor()
-    at = whole.clamp(-length, 2 * length).long()
-    if neighbours:
-        around = at + torch.arange(-1, len(position) + 2, device=at.device)
-    else:
-        around = at[:, None] + torch.arange(-1, 3, device=at.device)[:, None]
-    return _Places(around.clamp(0, length - 1), moved - whole)
+    c: torch.Tensor
+    """(m, K) coefficients."""
+    inverse: torch.Tensor
+    """(m, K, K) of the normal matrix."""
+    penalty: torch.Tensor
+    """(m,) what the prior adds to chi2."""
+    explained: torch.Tensor
+    """(m,) by how much the basis lowers chi2 of the polynomials alone."""
 
 
 def _solve(
-    design: torch.Tensor, overlap: torch.Tensor, problem: _Problem
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Coefficients (m, K), inverse normal matrix, and what the prior adds to chi2 (m,)."""
-    data, basis = problem.data, problem.basis
-    normal = design.mT @ design
-    right = (design.mT @ data.residual[..., None])[..., 0]
-    whole = right[:, 0] + (overlap[..., 0] * data.fitted).sum(1)
-    scale = amplitude(whole, normal[:, 0, 0])
-    prior = basis.precision.to(scale.device) / PRIOR_WIDTH**2 / scale[:, None, None]
-    normal += prior - overlap.mT @ overlap
-    diagonal = normal.diagonal(dim1=1, dim2=2)
+    normal: torch.Tensor, overlap: torch.Tensor, whole: torch.Tensor, problem: _Problem
+) -> _Solved:
+    """Fit a design: its products with itself, the polynomials (m, P, K) and the data (m, K)."""
+    right = whole - _times(overlap.mT, problem.fitted)
+    scale = amplitude(whole[:, 0], normal[:, 0, 0])
+    prior = problem.basis.precision.to(scale.device) / PRIOR_WIDTH**2 / scale[:, None, None]
+    bare = normal - overlap.mT @ overlap
+    full = bare + prior
+    diagonal = full.diagonal(dim1=1, dim2=2)
     diagonal += TINY * diagonal.mean(1, keepdim=True).clamp(min=1e-300)
-    factor = torch.linalg.cholesky(normal)
+    factor = torch.linalg.cholesky(full)
     inverse = torch.cholesky_inverse(factor)
-    c = (inverse @ right[..., None])[..., 0]
-    penalty = (c[:, None] @ prior @ c[..., None])[:, 0, 0]
+    c = _times(inverse, right)
     volume = 2 * factor.diagonal(dim1=1, dim2=2).log().sum(1)
-    return c, inverse, penalty + occam(volume, scale, len(prior[0]))
+    penalty = (c * _times(prior, c)).sum(1) + occam(volume, scale, len(c[0]))
+    return _Solved(c, inverse, penalty, (c * (2 * right - _times(bare, c))).sum(1))
 
 
 def redshift(shift: torch.Tensor) -> torch.Tensor:

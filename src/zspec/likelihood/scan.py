@@ -44,6 +44,8 @@ BUDGET = 4_000_000
 STEPS = {"GALAXY": 2, "QSO": 4, "STAR": 1}
 """Grid pixels per step of the scan, by spectype: quasars' lines are broad, and the final fit finds
 the exact minimum between steps. (redrock's steps are 3, 5 and less than 1.)"""
+EVEN = 64
+"""Lengths of transforms are multiples of it: odd ones, as 3375 = 15³, take twice as long."""
 FEW = 256
 """Where a scan has fewer shifts than this, signals are cut into blocks of so many pixels."""
 
@@ -62,7 +64,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class Tables:
-    """Fourier transforms of G bases of one shape and their products, for one window.
+    """Fourier transforms of G bases of one range and their products, for one window.
 
     Windows are cut into blocks, whose correlations add up in Fourier space: with few shifts short
     transforms do.
@@ -94,23 +96,36 @@ def tables(
     low, high = (math.floor(bases[0].shifts[0] / step), math.ceil(bases[0].shifts[1] / step))
     count, length = high - low + 1, window.length // step
     block = FEW // step if count < FEW // step else length
-    size = fft.next_fast_len(block + count - 1, real=True)
+    size = EVEN * fft.next_fast_len(-(-(block + count - 1) // EVEN), real=True)
     start, wide = window.start - high * step, window.length + (count - 1) * step
-    rest = torch.stack([placed(basis, start, wide, sigma) for basis in bases])  # (G, K, wide)
-    rest = rest.view(*rest.shape[:2], -1, step).mean(-1)
-    k, m = torch.triu_indices(rest.shape[1], rest.shape[1])
+    most = max(len(basis.vectors) for basis in bases)
+    rest = torch.stack([_widened(placed(basis, start, wide, sigma), most) for basis in bases])
+    rest = rest.view(*rest.shape[:2], -1, step).mean(-1)  # (G, K, wide / step)
+    k, m = torch.triu_indices(most, most)
     cut = rest.unfold(-1, block + count - 1, block).movedim(-2, 0)  # (block, G, K, block + S - 1)
-    precision = torch.stack([basis.precision[k, m] for basis in bases])
+    precision = torch.stack([_certain(basis.precision, most)[k, m] for basis in bases])
     return Tables(
         first=_prepare(cut, count, size).to(device),
         products=_prepare(cut[:, :, k] * cut[:, :, m], count, size).to(device),
         groups=len(bases),
         block=block,
         pairs=torch.stack([k, m]),
-        precision=(precision / PRIOR_WIDTH**2).to(device),
+        precision=precision.to(device),
         size=size,
         shifts=(torch.arange(low, high + 1, dtype=torch.float64) * step).to(device),
     )
+
+
+def _widened(vectors: torch.Tensor, count: int) -> torch.Tensor:
+    """(count, ...) vectors, and zeros for those that a basis has fewer than others."""
+    return torch.cat([vectors, vectors.new_zeros(count - len(vectors), *vectors.shape[1:])])
+
+
+def _certain(precision: torch.Tensor, count: int) -> torch.Tensor:
+    """(count, count) prior of :func:`_widened`: vectors of zeros cost nothing, see ``occam``."""
+    out = torch.eye(count, dtype=precision.dtype)
+    out[: len(precision), : len(precision)] = precision
+    return out / PRIOR_WIDTH**2
 
 
 def _prepare(cut: torch.Tensor, count: int, size: int) -> torch.Tensor:
@@ -185,22 +200,22 @@ def scan_all(
 ) -> Iterator[tuple[list[int], Scan]]:
     """Scans of every basis in steps of its spectype, each broadened by its own sigma.
 
-    Bases of one shape, as those of stars, go together: their numbers come with their scans.
+    Bases of one range, as those of stars, go together: their numbers come with their scans.
     """
     groups: dict[tuple[Any, float, int], list[int]] = {}
     for number, (basis, sigma) in enumerate(zip(bases, sigmas, strict=True)):
-        shape = (basis.spectype, basis.shifts, len(basis.vectors))
-        key = (shape, sigma, STEPS[basis.spectype])
+        key = ((basis.spectype, basis.shifts), sigma, STEPS[basis.spectype])
         groups.setdefault(key, []).append(number)
     for (_, sigma, step), mine in groups.items():
         yield mine, together(sums, extra, [bases[i] for i in mine], sigma, step)
 
 
 def together(sums: Sums, extra: Nuisance, bases: Sequence[Basis], sigma: float, step: int) -> Scan:
-    """Scans of bases of one shape, every ``step`` shifts; models are constant over a step."""
+    """Scans of bases of one range, every ``step`` shifts; models are constant over a step."""
     table = tables(tuple(bases), sums.window, sigma, step, sums.weight.device)
     groups, pairs = table.precision.shape
-    per_row = groups * (pairs + (extra.fitted.shape[1] + 1) * len(bases[0].vectors))
+    vectors = int((table.pairs[0] == table.pairs[1]).sum())
+    per_row = groups * (pairs + (extra.fitted.shape[1] + 1) * vectors)
     block = max(1, BUDGET // (per_row * table.size))
     signals = torch.stack([sums.weight, sums.weighted], 1)
     signals = torch.cat([signals, extra.weighted], 1)

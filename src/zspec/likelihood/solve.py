@@ -17,10 +17,17 @@ NREFINE = 6
 """Candidates over all classes that get the final fit, besides the best of each spectype."""
 NPATIENT = 3
 """As NREFINE, of those whose final fit takes as many steps as it needs; the others get one."""
+HOPELESS = (100.0, 0.05)
+"""A minimum gets one step where the scan has it above the best by so much, and this fraction of
+what the best gains over polynomials alone: what the scan, which is coarse, may be wrong by at high
+SNR. Its share is nil; its redshift is listed, but not needed to a fraction of its sigma."""
 NMINIMA = {"GALAXY": 5, "QSO": 5, "STAR": 2}
 """Minima that a scan hands on, by spectype."""
 BROADER = 1.5
 """An instrument whose LSF is wider than the basis' by this factor has the basis broadened."""
+
+
+Scans = tuple[tuple[tuple[int, ...], scan.Scan], ...]
 
 
 @dataclass
@@ -52,12 +59,21 @@ class Solutions:
     """Share of pixels beyond 5 sigma, the model's error included."""
     light: torch.Tensor
     """Mean flux of the model, weighted by ivar."""
+    own: torch.Tensor
+    """Share of ``light`` that the basis gives, and not the polynomials; NaN where not fitted."""
+    misfit: torch.Tensor
+    """chi2 per good pixel, the model's error included."""
     spike: torch.Tensor
     """How much a single pixel gains in chi2 over polynomials alone, at most."""
     settled: torch.Tensor
     """bool: the final fit converged, near where the scan had its minimum."""
     model: torch.Tensor | None
     """(n, pixel) of the solution of lowest value, where asked for; 0 beyond the data."""
+    scans: Scans | None = None
+    """Every scan, the prior included: (indices of its G classes, values (n, G, S)) each, on the
+    CPU, where asked for."""
+    offset: torch.Tensor | None = None
+    """(n,) what puts values of ``scans`` on the scale of ``value``."""
 
 
 def solve(
@@ -67,6 +83,7 @@ def solve(
     model_error: float = 0.0,
     with_model: bool = False,
     device: str = "cpu",
+    keep_scans: bool = False,
 ) -> Solutions:
     """Scan and fit n spectra with at least one pixel each.
 
@@ -79,10 +96,11 @@ def solve(
     given = given.to(device)
     pixels = with_model_error(given, model_error)
     priors = posterior.measure(bases)
-    found = _scan(pixels, bases, priors, resolution)
+    found = _scan(pixels, bases, priors, resolution, keep_scans)
     scanned = found.value.clone()
     chosen = _choose(found, bases, NREFINE)
     patient = _choose(found, bases, NPATIENT)
+    patient &= ~_hopeless(found)
     prepared = refine.prepare(pixels)
     models: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
     for number, basis in enumerate(bases):
@@ -94,6 +112,9 @@ def solve(
             misfit = (given.flux[at] - fit.model) ** 2
             gain = prepared.residual[at] ** 2 - pixels.ivar[at] * misfit
             found.spike[rows, columns] = gain.amax(1).cpu()
+            good = (prepared.root[at] > 0).sum(1)
+            found.misfit[rows, columns] = (fit.chi2 / good).cpu()
+            found.own[rows, columns] = refine.own_share(prepared, fit, at).cpu()
             fit = dataclasses.replace(fit, chi2=(given.ivar[at] * misfit).sum(1)).to("cpu")
             _store(found, fit, rows, columns, basis, float(priors[number]))
             if with_model:
@@ -118,7 +139,11 @@ def broadening(basis: Basis, resolution: float) -> float:
 
 
 def _scan(
-    pixels: Native, bases: Sequence[Basis], priors: torch.Tensor, resolution: float
+    pixels: Native,
+    bases: Sequence[Basis],
+    priors: torch.Tensor,
+    resolution: float,
+    keep_scans: bool,
 ) -> Solutions:
     """The minima of all classes, not yet fitted."""
     sums = gather(pixels)
@@ -126,10 +151,14 @@ def _scan(
     n, widths = len(pixels), [broadening(basis, resolution) for basis in bases]
     parts, labels, basins = [], [], []
     rest = torch.zeros(n, len(bases), dtype=torch.float64)
+    kept: list[tuple[tuple[int, ...], scan.Scan]] = []
     for mine, one in scan.scan_all(sums, extra, bases, widths):
         basis, count = bases[mine[0]], NMINIMA[bases[mine[0]].spectype]
         prior = [bases[i].rarity(one.shifts) + float(priors[i]) for i in mine]
         values = (one.values + torch.stack(prior)).flatten(0, 1)  # (n * G, S)
+        if keep_scans:
+            whole = values.view(one.values.shape).cpu()
+            kept.append((tuple(mine), scan.Scan(whole, one.shifts.cpu(), one.step)))
         part = refine.minima(values, int(one.shifts[0]), count, basis.separation, one.step)
         basin, beyond = posterior.basins(values, part, one.shifts, basis.separation)
         parts.append([getattr(part, name).reshape(n, -1) for name in ("shift", "value", "sigma")])
@@ -152,9 +181,12 @@ def _scan(
         chi2=nan,
         outliers=nan.clone(),
         light=nan.clone(),
+        own=nan.clone(),
+        misfit=nan.clone(),
         spike=nan.clone(),
         settled=no.clone(),
         model=None,
+        scans=tuple(kept) if keep_scans else None,
     )
 
 
@@ -168,6 +200,13 @@ def _choose(found: Solutions, bases: Sequence[Basis], count: int) -> torch.Tenso
         best = torch.where(mine, found.value, torch.inf).argmin(1, keepdim=True)
         chosen.scatter_(1, best, True)
     return chosen & found.value.isfinite()
+
+
+def _hopeless(found: Solutions) -> torch.Tensor:
+    """(n, T) bool: minima that cannot win; see ``HOPELESS``."""
+    best = found.value.amin(1, keepdim=True)
+    margin = HOPELESS[0] + HOPELESS[1] * (found.null[:, None] - best).clamp(min=0)
+    return found.value > best + margin
 
 
 def _store(
@@ -201,3 +240,4 @@ def _level(found: Solutions, scanned: torch.Tensor) -> None:
     moved = torch.maximum(scanned + offset, best)
     found.value = torch.where(found.fitted, found.value, moved)
     found.rest += offset
+    found.offset = offset[:, 0]

@@ -31,6 +31,18 @@ class Template:
     """(draws, K) coefficients of real or simulated objects, where the file has them."""
     subtypes: tuple[str, ...] = ()
     """(K,) for archetypes and SDSS's stars: what each vector is."""
+    spectype: str = ""
+    """Card RRTYPE of a redrock file."""
+    subtype: str = ""
+    """Its card RRSUBTYP."""
+    version: str = ""
+    """Its card VERSION."""
+    igm: str = ""
+    """Its card RRIGM: the forest that the vectors were corrected for; empty where it has none."""
+    logarithmic: bool = False
+    """Whether it is given on the common grid, log λ in steps of 1e-4."""
+    z_range: tuple[float, float] | None = None
+    """First and last of its redshifts, HDU REDSHIFTS, where it has that."""
 
 
 def read_template(path: Path) -> Template:
@@ -45,10 +57,7 @@ def read_template(path: Path) -> Template:
 def _parse(hdus: dict[str, Any], path: Path) -> Template:
     """Recognise the layout by names of HDUs and cards."""
     if "BASIS_VECTORS" in hdus:
-        hdu = hdus["BASIS_VECTORS"]
-        draws = hdus.get("ARCHETYPE_COEFF")
-        coefficients = None if draws is None else draws.data.astype(np.float64)
-        return Template(*_cards(hdu.header, hdu.data), coefficients)
+        return _redrock(hdus)
     if "ARCHETYPES" in hdus:
         hdu = hdus["ARCHETYPES"]
         subtypes = tuple(str(s) for s in hdu.data["SUBTYPE"])
@@ -64,6 +73,29 @@ def _parse(hdus: dict[str, Any], path: Path) -> Template:
             wave, flux = (hdu.data.field(i).astype(np.float64) for i in (0, 1))
             return Template(*rebin(wave, flux[None]))
     raise InputError(f"{path}: not a template file (HDUs: {', '.join(hdus)})")
+
+
+def _redrock(hdus: dict[str, Any]) -> Template:
+    """A template of redrock with what its cards say."""
+    hdu = hdus["BASIS_VECTORS"]
+    draws = hdus.get("ARCHETYPE_COEFF")
+    redshifts = hdus["REDSHIFTS"].data if "REDSHIFTS" in hdus else None
+
+    def text(card: str) -> str:
+        return str(hdu.header.get(card, "")).strip()
+
+    k0, vectors = _cards(hdu.header, hdu.data)
+    return Template(
+        k0,
+        vectors,
+        None if draws is None else draws.data.astype(np.float64),
+        spectype=text("RRTYPE").upper(),
+        subtype=text("RRSUBTYP").upper(),
+        version=text("VERSION"),
+        igm=text("RRIGM"),
+        logarithmic=bool(hdu.header.get("LOGLAM")),
+        z_range=None if redshifts is None else (float(redshifts.min()), float(redshifts.max())),
+    )
 
 
 def _cards(header: Any, data: Any) -> tuple[int, NDArray[np.float64]]:

@@ -7,29 +7,32 @@ vector is shipped: each basis is learned by weighted factorisation of all of its
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import logging
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from zspec import sources as files
-from zspec.errors import ConfigError, InputError, unknown
-from zspec.likelihood import validate
+from zspec import checkpoint
+from zspec.errors import ConfigError, unknown
+from zspec.likelihood import labelled, validate
 from zspec.likelihood.basis import STEP, Basis, blur
 from zspec.likelihood.calibration import Calibration
 from zspec.likelihood.learn import Rows, canonical, factorise, observed, stack
 from zspec.likelihood.pixels import Sums, gather, native
+from zspec.likelihood.published import GOOD
 from zspec.likelihood.sources import KINDS, level_mask, place
 from zspec.likelihood.templates import read_template
 from zspec.survey import Spectra
+
+if TYPE_CHECKING:
+    from zspec.estimators.likelihood import Likelihood
 
 log = logging.getLogger("zspec")
 
@@ -37,6 +40,16 @@ SEAM = 20.0
 """Grid pixels over which one softening goes over into the other."""
 LABELS = ("name", "spectype", "subtype", "good_dz", "lsf", "forest")
 """What a ``[[basis]]`` says of its basis as it stands."""
+
+
+DEFAULTS: Mapping[str, Any] = {
+    "subtype": "",
+    "lsf": 1.0,
+    "forest": "none",
+    "iterations": 20,
+    "sources": (),
+}
+"""What a ``[[basis]]`` need not say."""
 
 
 @dataclass(frozen=True)
@@ -66,41 +79,75 @@ def train(
     from zspec.estimators.likelihood import Likelihood
 
     try:
-        manifest, templates = shared / recipe["manifest"], shared / recipe["templates"]
+        every = list(labelled.spectra(recipe, shared))
         lines = [
             (line, one)
-            for line, one in listed(manifest)
+            for line, one in every
             if line["label_ok"] == "1" and line["object"] not in exclude_objects
         ]
-        known = [validate.known(line, one) for line, one in lines]
         real = [label(line, one) for line, one in lines]
-        calibration = cross_validated(recipe, templates, known, real)
-        bases = learn_bases(recipe, templates, real)
+        calibration = _calibration(recipe, shared, lines, every)
+        bases = all_bases(recipe, shared, real)
     except KeyError as error:
         raise ConfigError(f"recipe: key {error} is missing") from None
-    meta = {"recipe": dict(recipe), "seed": recipe["seed"], "surveys": recipe["surveys"]}
+    meta = {"recipe": dict(recipe), "seed": recipe["seed"], "surveys": recipe.get("surveys", [])}
     meta["figures"] = {"real_spectra": len(real), "real_objects": len({s.key for s in real})}
     Likelihood(bases, meta, calibration).save(out)
     log.info("%s: %d bases from %d real spectra", out, len(bases), len(real))
 
 
+def _calibration(
+    recipe: Mapping[str, Any],
+    shared: Path,
+    lines: Sequence[labelled.Line],
+    every: Sequence[labelled.Line],
+) -> Calibration:
+    """Learned by cross-validation, or what the included checkpoint knows but for its ZCONF."""
+    known = [validate.known(line, one) for line, one in lines]
+    if recipe.get("calibrate", True) and known:
+        real = [label(line, one) for line, one in lines]
+        blanks = [validate.blank(line, one) for line, one in every if line["is_sky"] == "1"]
+        return cross_validated(recipe, shared, known, real, blanks)
+    for name in recipe.get("include", ()):
+        return dataclasses.replace(_checkpoint(name, shared).calibration, confidence=())
+    return Calibration()
+
+
+def all_bases(recipe: Mapping[str, Any], shared: Path, spectra: Sequence[Labelled]) -> list[Basis]:
+    """The bases of the checkpoints that a recipe includes, and those that it learns.
+
+    A learned one takes the place of an included one of its name.
+    """
+    included = [b for name in recipe.get("include", ()) for b in _checkpoint(name, shared).bases]
+    learned = learn_bases(recipe, shared / recipe.get("templates", ""), spectra)
+    own = {basis.name for basis in learned}
+    return [basis for basis in included if basis.name not in own] + learned
+
+
+def _checkpoint(name: str, shared: Path) -> Likelihood:
+    """A shipped model by its name, or a file below the data folder."""
+    from zspec.estimators.likelihood import Likelihood
+
+    below = shared / name
+    return Likelihood.load(below if below.is_file() else checkpoint.find(name))
+
+
 def cross_validated(
     recipe: Mapping[str, Any],
-    templates: Path,
+    shared: Path,
     known: Sequence[validate.Known],
     real: Sequence[Labelled],
+    blanks: Sequence[validate.Known],
 ) -> Calibration:
     """The calibration of bases that were learned without the objects that they predict."""
     from zspec.estimators.likelihood import Likelihood
 
-    if not known:
-        return Calibration()
     fitters = []
     for fold in range(validate.FOLDS):
         kept = [one for one in real if validate.fold_of(one.key) != fold]
-        fitters.append(Likelihood(learn_bases(recipe, templates, kept)))
+        fitters.append(Likelihood(all_bases(recipe, shared, kept)))
         log.info("fold %d of %d: bases from %d real spectra", fold, validate.FOLDS, len(kept))
-    found = validate.calibrate(known, fitters)
+    found = validate.calibrate(known, fitters, blanks)
     log.info("calibration: %s", found)
     return found
 
@@ -111,42 +158,24 @@ def label(line: Mapping[str, str], spectrum: Spectra) -> Labelled:
     return Labelled(line["object"], line["class"], line["subclass"], float(line["z"]), sums)
 
 
-def listed(manifest: Path) -> Iterator[tuple[dict[str, str], Spectra]]:
-    """Each line of a manifest with its spectrum, read by the survey that recognises the file.
-
-    The manifest is CSV with at least the columns file (below its own folder), row, object, z,
-    class, subclass and label_ok. Raises InputError where it is not, or a file cannot be read.
-    """
-    wanted: dict[str, dict[int, dict[str, str]]] = defaultdict(dict)
-    try:
-        with manifest.open(newline="", encoding="utf-8") as handle:
-            for line in csv.DictReader(handle):
-                wanted[line["file"]][int(line["row"])] = line
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"{manifest}: is no manifest of labelled spectra ({error})") from None
-    for name, lines in wanted.items():
-        _, chunks = files.read(files.Source(manifest.parent / name))
-        for spectra in chunks:
-            for i, row in enumerate(spectra.rows.tolist()):
-                if row in lines:
-                    yield lines[row], spectra[i : i + 1]
-
-
 def learn_bases(
-    recipe: Mapping[str, Any], templates: Path, labelled: Sequence[Labelled]
+    recipe: Mapping[str, Any], templates: Path, spectra: Sequence[Labelled]
 ) -> list[Basis]:
     """One basis for each ``[[basis]]`` of the recipe."""
-    return [_learn_one(entry, recipe, templates, labelled) for entry in recipe["basis"]]
+    return [_learn_one(entry, recipe, templates, spectra) for entry in recipe.get("basis", ())]
 
 
 def _learn_one(
     entry: Mapping[str, Any], recipe: Mapping[str, Any], templates: Path, every: Sequence[Labelled]
 ) -> Basis:
     """Collect the rows of one basis, and factorise them."""
+    entry = {**DEFAULTS, "good_dz": GOOD.get(entry["spectype"], 0.0015), **entry}
     low, high = (round(np.log10(edge) / STEP) for edge in entry["wave"])
     real = [observed(s.sums, s.z, low, high - low) for s in every if belongs(s, entry)]
     rng = np.random.default_rng(recipe["seed"])
     published = [_published(s, entry, real, (low, high), templates, rng) for s in entry["sources"]]
+    if sum(map(len, real + published)) <= entry["vectors"]:
+        raise ConfigError(_too_few(entry, len(real), every))
     rows = stack(real + published)
     learned, found = factorise(rows, entry["vectors"], entry["iterations"])
     learned = _soften(learned, low, entry.get("soften"))
@@ -158,6 +187,16 @@ def _learn_one(
     density = tuple((float(z), float(log)) for z, log in entry.get("density", ()))
     labels |= {"z_range": limits, "density": density}
     return Basis(**labels, k0=low, vectors=vectors, mean=mean, spread=spread)
+
+
+def _too_few(entry: Mapping[str, Any], count: int, every: Sequence[Labelled]) -> str:
+    """What to say where a basis has no more spectra than vectors."""
+    there = Counter(f"{s.spectype} {s.subclass}".strip() for s in every).most_common(8)
+    names = ", ".join(f"{name} ({n})" for name, n in there) or "none"
+    return (
+        f"basis {entry['name']}: {count} spectra for {entry['vectors']} vectors; "
+        f"labels at hand: {names}"
+    )
 
 
 def _published(

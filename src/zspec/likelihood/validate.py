@@ -1,28 +1,31 @@
 """What predictions of objects that the bases never saw teach: the numbers of a ``Calibration``.
 
 The bases are learned five times, each time without a fifth of the objects, and predict those: as
-they are, and with noise added to a half, a quarter and an eighth of their SNR, so that there are
-enough wrong redshifts to learn from. Labels are the survey pipeline's, and a few of them are wrong;
-medians, and a share of labels that may be anything, keep those from mattering.
+they are, and with noise added to a half, a quarter, an eighth and a sixteenth of their SNR, so that
+there are enough wrong redshifts to learn from. Blank sky teaches what DELTACHI2 noise reaches.
+Labels are the survey pipeline's, and a few of them are wrong; medians, and a share of labels that
+may be anything, keep those from mattering.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zspec.likelihood import confidence
+from zspec.likelihood import confidence, conformal, scatter
 from zspec.likelihood.basis import STEP, Basis
 from zspec.likelihood.calibration import Calibration
+from zspec.likelihood.conformal import Scores
 from zspec.likelihood.noise import running_mean
 from zspec.likelihood.pixels import Native, native
 from zspec.likelihood.ranking import Ranked, rank
+from zspec.likelihood.scatter import MAD, Knots
 from zspec.likelihood.solve import Solutions, solve
 from zspec.survey import Spectra
 
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     from zspec.estimators.likelihood import Likelihood
 
 FOLDS = 5
-LADDER = (1, 2, 4, 8)
+LADDER = (1, 2, 4, 8, 16)
 """SNR is divided by these."""
 BRIGHT = 10.0
 """Median SNR per pixel from which a spectrum tells of the model's error."""
@@ -40,10 +43,16 @@ NARROW = 0.003
 """Range of redshifts around the label's in which they are taken."""
 TEMPERS = np.arange(0.3, 1.01, 0.1)
 """Powers of the evidence that are tried."""
+TAIL = 0.25
+"""Share of the blank fibres, those of highest DELTACHI2, that an exponential is fitted to."""
+BLANK = 0.003
+"""Share of blank fibres that its threshold lets pass."""
+SPARED = {"misfit": 0.99, "own": 0.985}
+"""Share of the right rows, at no less than half of their SNR, that each limit lets pass."""
 STRAY = 0.01
 """Share of labels that may be anything: keeps a wrong one from counting without bound."""
-MAD = 0.6745
-"""Median of |x| of a standard normal."""
+HOPELESS = 1e9
+"""Sigmas: the score of a redshift whose sigma is unknown."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,11 @@ def known(line: Mapping[str, str], spectrum: Spectra) -> Known:
     """One spectrum with its line of a manifest."""
     z, z_err = float(line["z"]), float(line["z_err"])
     return Known(line["object"], line["class"], z, z_err, spectrum)
+
+
+def blank(line: Mapping[str, str], spectrum: Spectra) -> Known:
+    """One spectrum of blank sky: nothing is right for it."""
+    return Known(line["object"], "", float("nan"), 0.0, spectrum)
 
 
 @dataclass(frozen=True)
@@ -86,6 +100,10 @@ class Case:
         shift = float(ranked.of(self.found.shift))
         return shift * float(np.log(10)) * STEP - float(np.log1p(self.known.z))
 
+    def sigma(self, ranked: Ranked) -> float:
+        """Of ln(1 + z) of the best candidate, by the fit alone."""
+        return float(ranked.of(self.found.sigma)) * float(np.log(10)) * STEP
+
     def spectype(self, ranked: Ranked) -> str:
         """Of the best candidate."""
         return self.bases[int(self.found.label[ranked.column[0, 0]])].spectype
@@ -106,21 +124,75 @@ def fold_of(key: str) -> int:
     return int(hashlib.sha256(key.encode()).hexdigest(), 16) % FOLDS
 
 
-def calibrate(given: Sequence[Known], fitters: Sequence[Likelihood]) -> Calibration:
-    """All of a calibration; ``fitters[i]`` holds bases that no object of fold i was used for."""
-    found = Calibration(model_error=model_error(given, [f.bases for f in fitters]))
-    every = list(cases(given, [f.calibrated_by(found) for f in fitters]))
-    power = temper(losses(every))
+def calibrate(
+    given: Sequence[Known], fitters: Sequence[Likelihood], blanks: Sequence[Known] = ()
+) -> Calibration:
+    """All of a calibration; ``fitters[i]`` holds bases that no object of fold i was used for.
+
+    ``blanks`` are spectra of blank sky; without any, DELTACHI2 keeps its default threshold.
+    """
+    error = model_error(given, [f.bases for f in fitters])
+    fitters = [f.calibrated_by(Calibration(error)) for f in fitters]
+    return learned(list(cases(given, fitters)), list(cases(blanks, fitters, (1,))), error)
+
+
+def learned(
+    every: Sequence[Case],
+    blanks: Sequence[Case],
+    error: float,
+    loss: NDArray[np.float64] | None = None,
+) -> Calibration:
+    """What cases teach of labelled spectra and of blank ones; ``loss``: their ``losses``."""
+    power = temper(losses(every) if loss is None else loss)
     table, good = confidence_table(every, power)
-    coefficients = tuple(confidence.learn(table, good).tolist())
-    return dataclasses.replace(found, scatter=scatter(every), temper=power, confidence=coefficients)
+    deltas = [float(case.ranked(power).delta) for case in blanks]
+    limits = {"delta": threshold(np.array(deltas))} if deltas else {}
+    wide = scattering(every)
+    return Calibration(
+        model_error=error,
+        scatter=wide,
+        temper=power,
+        **limits,
+        **strangeness(every, power),
+        confidence=tuple(confidence.learn(table, good).tolist()),
+        conformal=conformal_scores(every, power, wide),
+    )
 
 
-def cases(given: Iterable[Known], fitters: Sequence[Likelihood]) -> Iterator[Case]:
-    """Predictions of every spectrum at every step of the ladder; none without a good pixel."""
+def threshold(deltas: NDArray[np.float64]) -> float:
+    """DELTACHI2 that a share BLANK of blank spectra exceeds, if those of (n,) are alike.
+
+    The highest quarter is taken for exponential, as tails of maxima are (Gumbel); its mean excess
+    is its scale.
+    """
+    start = float(np.quantile(deltas, 1 - TAIL))
+    scale = float((deltas[deltas >= start] - start).mean())
+    return round(start + scale * float(np.log(TAIL / BLANK)), 2)
+
+
+def strangeness(every: Sequence[Case], power: float) -> dict[str, float]:
+    """Limits of misfit and own light that right rows of known objects keep."""
+    values: dict[str, list[float]] = {name: [] for name in SPARED}
+    for case in every:
+        ranked = case.ranked(power)
+        right = case.good(ranked) and case.spectype(ranked) == case.known.spectype
+        if right and case.step <= 2:
+            for name, kept in values.items():
+                kept.append(float(ranked.of(getattr(case.found, name))))
+    if not values["misfit"]:
+        return {}
+    misfit = float(np.quantile(values["misfit"], SPARED["misfit"]))
+    own = float(np.quantile(values["own"], 1 - SPARED["own"]))
+    return {"misfit": round(misfit, 3), "own": round(own, 4)}
+
+
+def cases(
+    given: Iterable[Known], fitters: Sequence[Likelihood], ladder: Sequence[int] = LADDER
+) -> Iterator[Case]:
+    """Predictions of every spectrum at every step of a ladder; none without a good pixel."""
     for number, one in enumerate(given):
         fitter = fitters[fold_of(one.key)]
-        for step in LADDER:
+        for step in ladder:
             noisy = weakened(one.spectrum, step, np.random.default_rng([number, step]))
             for _, pixels, found in fitter.solutions(noisy.arms):
                 yield Case(one, step, fitter.bases, pixels, found)
@@ -168,29 +240,37 @@ def _excess(pixels: Native, bases: Sequence[Basis], z: float) -> float:
     def wide(fraction: float) -> bool:
         return bool(np.median(residual**2 / (variance + (fraction * level) ** 2)) > MAD**2)
 
-    return _threshold(wide, 0.5)
+    return scatter.crossing(wide, 0.5)
 
 
-def scatter(every: Iterable[Case]) -> dict[str, float]:
-    """By spectype: what ZERR lacks, so that right redshifts scatter as it says.
+def scattering(every: Iterable[Case]) -> dict[str, Knots]:
+    """What ZERR lacks, so that right redshifts at their own SNR scatter as it says.
 
     The label's own error is taken off; what the labels lack in it beyond that counts as ours.
     """
-    rows: dict[str, list[tuple[float, float]]] = {}
+    rows: list[tuple[float, float, float]] = []
+    kinds: list[str] = []
     for case in every:
-        if case.step > 1:
-            continue
         ranked = case.ranked(1.0)
-        if case.good(ranked) and case.spectype(ranked) == case.known.spectype:
-            sigma = float(ranked.of(case.found.sigma)) * float(np.log(10)) * STEP
-            own = np.hypot(sigma, case.known.z_err / (1 + case.known.z))
-            rows.setdefault(case.known.spectype, []).append((case.offset(ranked), float(own)))
-    return {kind: _lacking(*np.array(values).T) for kind, values in sorted(rows.items())}
+        if case.step == 1 and case.good(ranked) and case.spectype(ranked) == case.known.spectype:
+            own = np.hypot(case.sigma(ranked), case.known.z_err / (1 + case.known.z))
+            rows.append((case.known.z, case.offset(ranked), float(own)))
+            kinds.append(case.known.spectype)
+    return scatter.learn(kinds, *np.array(rows, np.float64).reshape(-1, 3).T)
 
 
-def _lacking(offset: NDArray[np.float64], sigma: NDArray[np.float64]) -> float:
-    """The standard deviation that makes the MAD of offset / sigma that of a normal."""
-    return _threshold(lambda s: bool(np.median(np.abs(offset) / np.hypot(sigma, s)) > MAD), 0.01)
+def conformal_scores(every: Iterable[Case], power: float, wide: Mapping[str, Knots]) -> Scores:
+    """Scores of all cases for :mod:`~zspec.likelihood.conformal`, with the scatter in sigma."""
+    rows, kinds = [], []
+    for case in every:
+        ranked = case.ranked(power)
+        kind, offset = case.spectype(ranked), case.offset(ranked)
+        z = (1 + case.known.z) * np.exp(offset) - 1
+        score = abs(offset) / np.hypot(case.sigma(ranked), scatter.at(wide, kind, z))
+        rows.append((float(confidence.median_snr(case.pixels)), float(score)))
+        kinds.append(kind)
+    snr, scores = np.array(rows, np.float64).reshape(-1, 2).T
+    return conformal.learn(kinds, snr, np.nan_to_num(scores, nan=HOPELESS).clip(max=HOPELESS))
 
 
 def losses(every: Sequence[Case]) -> NDArray[np.float64]:
@@ -220,12 +300,3 @@ def confidence_table(
     both = list(zip(every, ranked, strict=True))
     table = [confidence.features(c.pixels, c.found, r, c.bases) for c, r in both]
     return np.concatenate(table), np.array([c.good(r) for c, r in both])
-
-
-def _threshold(above: Callable[[float], bool], high: float) -> float:
-    """Where a condition that falls off between 0 and ``high`` stops to hold; 0 if nowhere."""
-    low = 0.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (middle, high) if above(middle) else (low, middle)
-    return round(low, 8)

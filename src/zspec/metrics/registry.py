@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from zspec.errors import ConfigError, unknown
-from zspec.metrics import classes, redshifts, uncertainties
+from zspec.metrics import classes, densities, redshifts, uncertainties
 from zspec.metrics.redshifts import C
 from zspec.metrics.statistics import Statistic
 
@@ -50,11 +50,19 @@ class Metric:
     """Of a velocity form: the metric that it is c times of."""
     fails: str = ""
     """The column of ``needs`` without which a row counts as a failure; others are left out."""
+    density: tuple[str, Callable[..., Statistic]] | None = None
+    """The column that stands for ``needs`` where a catalogue has p(z), and its function."""
 
     def velocity(self) -> Metric:
         """The same in km/s."""
         name, sentence = f"{self.name}_v", f"c times {self.name}"
         return replace(self, name=name, sentence=sentence, unit="km/s", scale=C, of=self.name)
+
+    def of_density(self) -> Metric:
+        """The same of p(z). Only where there is a ``density``."""
+        assert self.density is not None
+        column, function = self.density
+        return replace(self, needs=(column,), function=function, density=None)
 
 
 Z = ("z", "z_true")
@@ -122,14 +130,29 @@ COV68 = Metric(
     "cov68",
     uncertainties.coverage,
     SIGMA,
-    "fraction of z_t in the central interval of probability thr",
+    "fraction of z_t in the highest-density region of probability thr",
     "thr",
     0.6827,
     fraction=True,
+    density=("level", densities.coverage),
 )
 COV95 = replace(COV68, name="cov95", thr=0.95)
-PIT = Metric("pit", uncertainties.pit, SIGMA, "largest distance of the PIT from uniform", "0")
-CRPS = Metric("crps", uncertainties.crps, SIGMA, "continuous ranked probability score, in z", "low")
+PIT = Metric(
+    "pit",
+    uncertainties.pit,
+    SIGMA,
+    "largest distance of the PIT from uniform",
+    "0",
+    density=("rank", densities.pit),
+)
+CRPS = Metric(
+    "crps",
+    uncertainties.crps,
+    SIGMA,
+    "continuous ranked probability score, in z",
+    "low",
+    density=("score", densities.crps),
+)
 ECE = Metric("ece", classes.ece, (*LABEL, "prob"), "calibration error of PROB, 15 bins", "0")
 ECE_Z = Metric(
     "ece_z",
@@ -176,8 +199,6 @@ METRICS: tuple[Metric, ...] = (*REDSHIFT, *UNCERTAINTY, *CLASS, *VELOCITY)
 
 BY_NAME: Mapping[str, Metric] = {metric.name: metric for metric in METRICS}
 
-GAUSSIAN = frozenset({"cov68", "cov95", "pit", "crps"})
-"""Metrics of a distribution, which is taken as a Gaussian."""
 MAX_CATASTROPHIC = 0.02
 """``eff`` means nothing where more than this share is beyond the threshold of ``cat``."""
 

@@ -1,0 +1,95 @@
+"""Where a training stands: networks, optimisers, generators, best weights and history.
+
+One safetensors file with JSON beside the tensors; nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from zspec import checkpoint
+from zspec.errors import ConfigError
+
+if TYPE_CHECKING:
+    from zspec.gasnet2.training import Progress
+
+KIND = "gasnet2-state"
+"""What stands for the estimator's name, so that no state is taken for a model."""
+ADAM = ("step", "exp_avg", "exp_avg_sq")
+"""What Adam keeps of every parameter."""
+
+
+def save(path: Path, progress: Progress, task: str) -> None:
+    """Write the state, in one piece or not at all. Raises OutputError where that fails."""
+    tensors: dict[str, Tensor] = {}
+    pairs = zip(progress.networks, progress.optimisers, progress.best, strict=True)
+    for number, (network, adam, best) in enumerate(pairs):
+        tensors[f"{number}.generator"] = network.dropout.generator.get_state()
+        for name, value in network.state_dict().items():
+            tensors[f"{number}.network.{name}"] = value
+        for name, value in best.items():
+            tensors[f"{number}.best.{name}"] = value
+        for index, kept in adam.state_dict()["state"].items():
+            for name in ADAM:
+                tensors[f"{number}.adam.{index}.{name}"] = kept[name]
+    meta = {
+        "estimator": KIND,
+        "task": task,
+        "epoch": progress.epoch,
+        "score": progress.score,
+        "history": [dataclasses.asdict(line) for line in progress.history],
+    }
+    checkpoint.save(path, tensors, meta)
+
+
+def resume(path: Path, progress: Progress, task: str) -> None:
+    """Bring ``progress``, at its start, to where the state at ``path`` stands, if there is one.
+
+    Raises ConfigError for the state of another training.
+    """
+    from zspec.gasnet2.training import Line
+
+    if not path.exists():
+        return
+    tensors, meta = checkpoint.load(path)
+    if meta.get("estimator") != KIND or meta.get("task") != task:
+        raise ConfigError(f"{path}: is no state of {task!r}")
+    try:
+        for number in range(len(progress.networks)):
+            _restore(progress, number, _below(tensors, f"{number}."))
+    except (KeyError, RuntimeError) as error:
+        raise ConfigError(f"{path}: is a state of other networks ({error})") from None
+    progress.epoch, progress.score = int(meta["epoch"]), list(meta["score"])
+    progress.history = [Line(**line) for line in meta["history"]]
+
+
+def _restore(progress: Progress, number: int, tensors: dict[str, Tensor]) -> None:
+    """One network, its optimiser, its generator and its best weights."""
+    network, adam = progress.networks[number], progress.optimisers[number]
+    network.load_state_dict(_below(tensors, "network."))
+    network.dropout.generator.set_state(tensors["generator"])
+    progress.best[number] = _below(tensors, "best.")
+    stored = adam.state_dict()
+    kept: dict[int, dict[str, Any]] = {}
+    for index in range(len(stored["param_groups"][0]["params"])):
+        own = _below(tensors, f"adam.{index}.")
+        kept[index] = {name: own[name] for name in ADAM}
+    adam.load_state_dict({"state": kept, "param_groups": stored["param_groups"]})
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those tensors whose names start so, without the start."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def finished(path: Path, task: str, epochs: int) -> bool:
+    """Whether the state at ``path`` is that of a task that has all its epochs."""
+    if not path.exists():
+        return False
+    meta = checkpoint.metadata(path)
+    same = meta.get("estimator") == KIND and meta.get("task") == task
+    return bool(same and meta.get("epoch") == epochs)
