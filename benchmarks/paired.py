@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from ladder import DRAWS, RIGHT
@@ -131,6 +131,46 @@ def table(labels: Labels, ours: Answers, theirs: Answers, version: str) -> list[
         cells.append(f"{a - b:+{style}} ({low:+{style}} to {high:+{style}})")
         out.append(f"| {name} | " + " | ".join(cells) + " |")
     return out
+
+
+class Row(Protocol):
+    """What one spectrum's line of the manifest and its fit say."""
+
+    @property
+    def line(self) -> Mapping[str, str]:
+        """Of the manifest."""
+
+    @property
+    def kind(self) -> str:
+        """Spectype."""
+
+    @property
+    def z(self) -> float:
+        """Redshift."""
+
+    @property
+    def zwarn(self) -> int:
+        """Bits."""
+
+
+def labelled(rows: Sequence[Row]) -> Labels:
+    """The labels of rows; those of sky fibres mean nothing."""
+    sky = np.array([row.line["is_sky"] == "1" for row in rows])
+    return Labels(
+        np.where(sky, "", np.array([row.line["class"] for row in rows])),
+        np.array([float(row.line["z"] or "nan") for row in rows]),
+        np.array([row.line["object"] for row in rows]),
+        sky,
+    )
+
+
+def found(rows: Sequence[Row]) -> Answers:
+    """The answers of zspec."""
+    return Answers(
+        np.array([row.kind for row in rows]),
+        np.array([row.z for row in rows]),
+        np.array([row.zwarn for row in rows]),
+    )
 
 
 def answers(rows: Sequence[Mapping[str, str]]) -> Answers:

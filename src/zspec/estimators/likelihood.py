@@ -23,7 +23,7 @@ from zspec import checkpoint
 from zspec.density import Densities, join
 from zspec.errors import ConfigError
 from zspec.estimator import NCANDIDATES, Candidates, Chunk, ClassSpec, Estimator, Prediction, Want
-from zspec.likelihood import limits, scatter
+from zspec.likelihood import limits, scatter, stretch
 from zspec.likelihood.basis import PIXEL_LN, STEP, Basis
 from zspec.likelihood.bound import of_fits
 from zspec.likelihood.calibration import Calibration
@@ -198,13 +198,17 @@ def resolution(arms: Sequence[Arm]) -> NDArray[np.float64]:
 
 
 def _widened(found: Solutions, bases: Sequence[Basis], calibration: Calibration) -> torch.Tensor:
-    """(n, T) sigma of shifts with the scatter of their spectypes at their redshifts."""
-    z, wide = redshift(found.shift), torch.zeros_like(found.sigma)
-    for number in range(len(bases)):
-        mine = found.label == number
-        lacks = scatter.at(calibration.scatter, bases[number].spectype, z[:, mine].numpy())
-        wide[:, mine] = torch.from_numpy(lacks) / PIXEL_LN
-    return torch.hypot(found.sigma, wide)
+    """(n, T) sigma of shifts, as calibration has it.
+
+    The fit's, with the factor of its spectype and evidence, and the scatter at its redshift.
+    """
+    z, evidence = redshift(found.shift).numpy(), found.evidence.numpy()
+    wide, factor = np.zeros_like(z), np.ones_like(z)
+    for kind in {basis.spectype for basis in bases}:
+        mine = np.array([bases[label].spectype == kind for label in found.label.tolist()])
+        wide[:, mine] = scatter.at(calibration.scatter, kind, z[:, mine]) / PIXEL_LN
+        factor[:, mine] = stretch.at(calibration.stretch, kind, evidence[:, mine])
+    return torch.hypot(found.sigma * torch.from_numpy(factor), torch.from_numpy(wide))
 
 
 class _Out:

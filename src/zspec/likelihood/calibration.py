@@ -13,6 +13,7 @@ from typing import Any
 
 from zspec.likelihood.conformal import Scores
 from zspec.likelihood.scatter import Knots
+from zspec.likelihood.stretch import Factors
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,16 @@ class Calibration:
     """Fraction of the flux: the model's error, in quadrature to the noise."""
     scatter: Mapping[str, Knots] = field(default_factory=dict)
     """By spectype: knots of the scatter that ZERR holds in quadrature."""
+    stretch: Mapping[str, Factors] = field(default_factory=dict)
+    """By spectype: knots of the factor by which the fit's sigma is too small at low evidence."""
     temper: float = 1.0
     """Power of the evidence: below 1 it counts for less than it says."""
     delta: float = 16.0
     """SMALL_DELTA_CHI2 below it. The default is what sky fibres of SDSS teach, rounded up."""
     misfit: float = math.inf
     """OUT_OF_DISTRIBUTION above it: chi2 per pixel, the model's error included."""
-    own: float = -math.inf
-    """OUT_OF_DISTRIBUTION below it: share of the light that the basis gives and no polynomial."""
+    own: tuple[float, float] = (-math.inf, math.inf)
+    """OUT_OF_DISTRIBUTION beyond these: share of the light that the basis gives, no polynomial."""
     confidence: tuple[float, ...] = ()
     """Coefficients of :mod:`~zspec.likelihood.confidence`; empty: ZCONF is not known."""
 
@@ -40,14 +43,24 @@ class Calibration:
     def stored(self) -> dict[str, Any]:
         """All of it for JSON, but for limits that are not known."""
         kept = dataclasses.asdict(self)
-        return {k: v for k, v in kept.items() if not (isinstance(v, float) and math.isinf(v))}
+        return {key: value for key, value in kept.items() if not _endless(value)}
 
     @classmethod
     def restore(cls, kept: Mapping[str, Any]) -> Calibration:
         """Build one from what ``stored`` gave. TypeError where it has an unknown key."""
         confidence = tuple(kept.get("confidence", ()))
         scatter = {kind: _knots(value) for kind, value in kept.get("scatter", {}).items()}
-        return cls(**{**kept, "confidence": confidence, "scatter": scatter})
+        stretch = {kind: _knots(value) for kind, value in kept.get("stretch", {}).items()}
+        known = {**kept, "confidence": confidence, "scatter": scatter, "stretch": stretch}
+        if "own" in kept:
+            known["own"] = (float(kept["own"][0]), float(kept["own"][1]))
+        return cls(**known)
+
+
+def _endless(value: Any) -> bool:
+    """Whether a limit is none."""
+    ends = value if isinstance(value, tuple) else (value,)
+    return any(isinstance(end, float) and math.isinf(end) for end in ends)
 
 
 def _knots(value: Any) -> Knots:

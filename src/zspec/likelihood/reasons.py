@@ -80,7 +80,8 @@ def _searched(bases: Sequence[Basis]) -> NDArray[np.float64]:
 def _strange(found: Solutions, ranked: Ranked, calibration: Calibration) -> NDArray[np.bool_]:
     """(n,) whether the best fit is worse, or less its basis' own, than those of real objects."""
     misfit, own = ranked.of(found.misfit).numpy(), ranked.of(found.own).numpy()
-    return np.asarray((misfit > calibration.misfit) | (own < calibration.own))
+    low, high = calibration.own
+    return np.asarray((misfit > calibration.misfit) | (own < low) | (own > high))
 
 
 def _upside_down(

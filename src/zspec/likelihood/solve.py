@@ -75,6 +75,11 @@ class Solutions:
     offset: torch.Tensor | None = None
     """(n,) what puts values of ``scans`` on the scale of ``value``."""
 
+    @property
+    def evidence(self) -> torch.Tensor:
+        """(n, T) 2 ln of the odds of each solution against none."""
+        return self.null[:, None] - self.value
+
 
 def solve(
     given: Native,

@@ -13,19 +13,18 @@ import dataclasses
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zspec.likelihood import confidence, conformal, scatter
+from zspec.likelihood import confidence, scatter, widths
 from zspec.likelihood.basis import STEP, Basis
 from zspec.likelihood.calibration import Calibration
-from zspec.likelihood.conformal import Scores
 from zspec.likelihood.noise import running_mean
 from zspec.likelihood.pixels import Native, native
 from zspec.likelihood.ranking import Ranked, rank
-from zspec.likelihood.scatter import MAD, Knots
+from zspec.likelihood.scatter import MAD
 from zspec.likelihood.solve import Solutions, solve
 from zspec.survey import Spectra
 
@@ -47,12 +46,12 @@ TAIL = 0.25
 """Share of the blank fibres, those of highest DELTACHI2, that an exponential is fitted to."""
 BLANK = 0.003
 """Share of blank fibres that its threshold lets pass."""
-SPARED = {"misfit": 0.99, "own": 0.985}
-"""Share of the right rows, at no less than half of their SNR, that each limit lets pass."""
+MISFIT = 0.99
+"""Share of the right rows, at their own SNR, whose misfit is within its limit."""
+OWN = (0.005, 0.995)
+"""Shares of those whose own light is below its two limits."""
 STRAY = 0.01
 """Share of labels that may be anything: keeps a wrong one from counting without bound."""
-HOPELESS = 1e9
-"""Sigmas: the score of a redshift whose sigma is unknown."""
 
 
 @dataclass(frozen=True)
@@ -145,45 +144,45 @@ def learned(
     """What cases teach of labelled spectra and of blank ones; ``loss``: their ``losses``."""
     power = temper(losses(every) if loss is None else loss)
     table, good = confidence_table(every, power)
-    deltas = [float(case.ranked(power).delta) for case in blanks]
-    limits = {"delta": threshold(np.array(deltas))} if deltas else {}
-    wide = scattering(every)
-    return Calibration(
+    factors = widths.stretching(every)
+    wide = widths.scattering(every, factors)
+    found = Calibration(
         model_error=error,
+        stretch=factors,
         scatter=wide,
         temper=power,
-        **limits,
         **strangeness(every, power),
         confidence=tuple(confidence.learn(table, good).tolist()),
-        conformal=conformal_scores(every, power, wide),
+        conformal=widths.conformal_scores(every, power, factors, wide),
     )
+    deltas = np.array([float(case.ranked(power).delta) for case in blanks])
+    return dataclasses.replace(found, delta=threshold(deltas)) if len(deltas) else found
 
 
 def threshold(deltas: NDArray[np.float64]) -> float:
     """DELTACHI2 that a share BLANK of blank spectra exceeds, if those of (n,) are alike.
 
-    The highest quarter is taken for exponential, as tails of maxima are (Gumbel); its mean excess
-    is its scale.
+    The highest quarter is taken for exponential, as tails of maxima are (Gumbel). Its scale is that
+    of the median, since one freak, which other bits tell, would rule the mean.
     """
     start = float(np.quantile(deltas, 1 - TAIL))
-    scale = float((deltas[deltas >= start] - start).mean())
+    scale = float(np.median(deltas[deltas >= start] - start) / np.log(2))
     return round(start + scale * float(np.log(TAIL / BLANK)), 2)
 
 
-def strangeness(every: Sequence[Case], power: float) -> dict[str, float]:
+def strangeness(every: Sequence[Case], power: float) -> dict[str, Any]:
     """Limits of misfit and own light that right rows of known objects keep."""
-    values: dict[str, list[float]] = {name: [] for name in SPARED}
+    values: dict[str, list[float]] = {"misfit": [], "own": []}
     for case in every:
         ranked = case.ranked(power)
         right = case.good(ranked) and case.spectype(ranked) == case.known.spectype
-        if right and case.step <= 2:
+        if right and case.step == 1:
             for name, kept in values.items():
                 kept.append(float(ranked.of(getattr(case.found, name))))
     if not values["misfit"]:
         return {}
-    misfit = float(np.quantile(values["misfit"], SPARED["misfit"]))
-    own = float(np.quantile(values["own"], 1 - SPARED["own"]))
-    return {"misfit": round(misfit, 3), "own": round(own, 4)}
+    low, high = np.quantile(values["own"], OWN).round(4).tolist()
+    return {"misfit": round(float(np.quantile(values["misfit"], MISFIT)), 3), "own": (low, high)}
 
 
 def cases(
@@ -241,36 +240,6 @@ def _excess(pixels: Native, bases: Sequence[Basis], z: float) -> float:
         return bool(np.median(residual**2 / (variance + (fraction * level) ** 2)) > MAD**2)
 
     return scatter.crossing(wide, 0.5)
-
-
-def scattering(every: Iterable[Case]) -> dict[str, Knots]:
-    """What ZERR lacks, so that right redshifts at their own SNR scatter as it says.
-
-    The label's own error is taken off; what the labels lack in it beyond that counts as ours.
-    """
-    rows: list[tuple[float, float, float]] = []
-    kinds: list[str] = []
-    for case in every:
-        ranked = case.ranked(1.0)
-        if case.step == 1 and case.good(ranked) and case.spectype(ranked) == case.known.spectype:
-            own = np.hypot(case.sigma(ranked), case.known.z_err / (1 + case.known.z))
-            rows.append((case.known.z, case.offset(ranked), float(own)))
-            kinds.append(case.known.spectype)
-    return scatter.learn(kinds, *np.array(rows, np.float64).reshape(-1, 3).T)
-
-
-def conformal_scores(every: Iterable[Case], power: float, wide: Mapping[str, Knots]) -> Scores:
-    """Scores of all cases for :mod:`~zspec.likelihood.conformal`, with the scatter in sigma."""
-    rows, kinds = [], []
-    for case in every:
-        ranked = case.ranked(power)
-        kind, offset = case.spectype(ranked), case.offset(ranked)
-        z = (1 + case.known.z) * np.exp(offset) - 1
-        score = abs(offset) / np.hypot(case.sigma(ranked), scatter.at(wide, kind, z))
-        rows.append((float(confidence.median_snr(case.pixels)), float(score)))
-        kinds.append(kind)
-    snr, scores = np.array(rows, np.float64).reshape(-1, 2).T
-    return conformal.learn(kinds, snr, np.nan_to_num(scores, nan=HOPELESS).clip(max=HOPELESS))
 
 
 def losses(every: Sequence[Case]) -> NDArray[np.float64]:
