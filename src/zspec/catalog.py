@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,11 @@ from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
 
+from zspec import tablestream
 from zspec.errors import InputError, OutputError
 from zspec.estimator import ExtraColumn
+from zspec.layout import Layout, layout_of, pack
+from zspec.tablestream import Streamed
 
 Columns = dict[str, NDArray[Any]]
 """Name to (n,) values: what a chunk gives of a table."""
@@ -172,6 +176,24 @@ class Catalog:
         return [(str(f), str(e)) for f, e in zip(files["FILE"], files["ERROR"], strict=True) if e]
 
 
+def list_files(done: Iterable[tuple[str, str, int, str]]) -> Columns:
+    """Table FILES of (file, survey, rows, error) of units of work, those of a file together.
+
+    The first error of a file is its own, and it has no rows then.
+    """
+    found: dict[str, tuple[str, int, str]] = {}
+    for file, survey, rows, error in done:
+        known = found.get(file, (survey, 0, ""))
+        error = known[2] or error
+        found[file] = (known[0] or survey, 0 if error else known[1] + rows, error)
+    return {
+        "FILE": np.array(list(found), "U"),
+        "SURVEY": np.array([survey for survey, _, _ in found.values()], "U"),
+        "NROWS": np.array([rows for _, rows, _ in found.values()], np.int32),
+        "ERROR": np.array([error for _, _, error in found.values()], "U"),
+    }
+
+
 def typed(columns: Sequence[Column], values: Mapping[str, NDArray[Any]]) -> Columns:
     """Just these columns in this order, with their dtypes."""
     return {c.name: np.asarray(values[c.name]).astype(c.held) for c in columns}
@@ -224,21 +246,53 @@ def inputs_hash(paths: Iterable[Path | str]) -> str:
 
 def write(catalog: Catalog, path: Path) -> None:
     """Write a catalogue beside ``path`` and rename it. Raises OutputError where that fails."""
-    hdus = fits.HDUList([_primary(catalog.header)])
-    hdus.extend(_hdu(name, made) for name, made in catalog.tables.items())
-    for hdu in hdus:
-        hdu.add_datasum(when="by zspec")
-        hdu.add_checksum(when="by zspec")
-    beside = path.with_name(f".part{os.getpid()}.{path.name}")
-    try:
-        hdus.writeto(beside, overwrite=True)
-        os.replace(beside, path)
-    except OSError as error:
-        raise OutputError(
-            f"{path}: cannot be written ({error.strerror or error}); choose another place with -o"
-        ) from None
-    finally:
-        beside.unlink(missing_ok=True)
+    tables = []
+    for name, made in catalog.tables.items():
+        rows = pack({column: made[column] for column in made.colnames})
+        tables.append(streamed(name, layout_of(rows), partial(_once, rows), labels(made)))
+    tablestream.write(path, primary(catalog.header), tables, beside(path))
+
+
+def beside(path: Path) -> Path:
+    """Where a file is written before it is renamed."""
+    return path.with_name(f".part{os.getpid()}.{path.name}")
+
+
+def _once(rows: NDArray[Any]) -> list[NDArray[Any]]:
+    return [rows]
+
+
+Labels = Mapping[str, tuple[str, str]]
+"""Unit and sentence of columns, by name."""
+
+
+def labels(made: Table) -> Labels:
+    """Unit and sentence of the columns of a table."""
+    return {
+        name: (str(made[name].info.unit or ""), made[name].info.description or "")
+        for name in made.colnames
+    }
+
+
+def declared(extra: Iterable[ExtraColumn] = ()) -> Labels:
+    """Unit and sentence of all columns of ours, and of an estimator's own."""
+    ours = [*TRUTH, *REQUESTED, *(c for hdu in HDUS.values() for c in hdu)]
+    told = {column.name: (column.unit, column.sentence) for column in ours}
+    return told | {column.name: (column.unit, column.sentence) for column in extra}
+
+
+def streamed(
+    hdu: str, layout: Layout, parts: Callable[[], Iterable[NDArray[Any]]], told: Labels
+) -> Streamed:
+    """One table to be written, with unit, sentence (TCOMM) and UCD of each column."""
+    ucds = {c.name: c.ucd for c in (*HDUS.get(hdu, ()), *TRUTH, *REQUESTED)}
+    own = {c.name: (c.unit, c.sentence) for c in HDUS.get(hdu, ())}
+    cards = []
+    for number, column in enumerate(layout.names, start=1):
+        unit, sentence = own.get(column) or told.get(column, ("", ""))
+        told_of = {"TCOMM": sentence, "TUNIT": unit, "TUCD": ucds.get(column, "")}
+        cards += [(f"{key}{number}", text) for key, text in told_of.items() if text]
+    return Streamed(hdu, layout.dtype, layout.rows, parts, cards, layout.longest, layout.values)
 
 
 def check_output(path: Path, inputs: Sequence[Path | str], overwrite: bool) -> None:
@@ -267,7 +321,7 @@ def read(path: Path) -> Catalog:
             tables = {
                 name: Table.read(hdus[name], mask_invalid=False) for name in HDUS if name in hdus
             }
-            header = {k: v for k, v in hdus[0].header.items() if k not in _STRUCTURE}
+            header = {k: v for k, v in hdus[0].header.items() if k not in STRUCTURE}
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
     for made in tables.values():
@@ -278,70 +332,29 @@ def read(path: Path) -> Catalog:
     return Catalog({n: describe(t, HDUS[n]) for n, t in tables.items()}, header)
 
 
-_STRUCTURE = {"SIMPLE", "BITPIX", "NAXIS", "EXTEND", "CHECKSUM", "DATASUM"}
+STRUCTURE = {"SIMPLE", "BITPIX", "NAXIS", "EXTEND", "CHECKSUM", "DATASUM"}
+"""Cards of the primary header that say nothing of the catalogue."""
 
 
-def _primary(cards: Mapping[str, Any]) -> fits.PrimaryHDU:
+def primary(cards: Mapping[str, Any]) -> fits.PrimaryHDU:
     """An empty HDU with these cards; a (value, comment) pair is both."""
     hdu = fits.PrimaryHDU()
     hdu.header["EXTEND"] = True
     for key, value in cards.items():
         text, *comment = value if isinstance(value, tuple) else (value,)
-        hdu.header[key] = (_ascii(text), *comment) if isinstance(text, str) else value
+        hdu.header[key] = (ascii_text(text), *comment) if isinstance(text, str) else value
     return hdu
 
 
-def _ascii(text: str) -> str:
+def ascii_name(file: str) -> str:
+    """A file's name as column FILE holds it."""
+    return file.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def ascii_text(text: str) -> str:
     """Text as a FITS header can hold it: other characters are written as escapes."""
     plain = text.encode("ascii", "backslashreplace").decode("ascii")
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in plain)
-
-
-def _hdu(name: str, made: Table) -> fits.BinTableHDU:
-    """One table, with unit, sentence (TCOMM) and UCD of each column."""
-    hdu = _binary(_bytes(made), name)
-    ucds = {c.name: c.ucd for c in (*HDUS.get(name, ()), *TRUTH, *REQUESTED)}
-    for number, column in enumerate(made.colnames, start=1):
-        if made[column].info.description:
-            hdu.header[f"TCOMM{number}"] = made[column].info.description
-        if made[column].info.unit is not None:
-            hdu.header[f"TUNIT{number}"] = str(made[column].info.unit)
-        if ucds.get(column):
-            hdu.header[f"TUCD{number}"] = ucds[column]
-    return hdu
-
-
-def _bytes(made: Table) -> NDArray[Any]:
-    """A structured array whose text is ASCII; text of no width gets one byte."""
-    columns = {}
-    for name in made.colnames:
-        data = np.asarray(made[name])
-        if data.dtype.kind == "U":
-            data = np.char.encode(data, "ascii", "backslashreplace")
-            data = data.astype(f"S{max(data.dtype.itemsize, 1)}")
-        columns[name] = data
-    dtype = [(name, data.dtype, data.shape[1:]) for name, data in columns.items()]
-    rows = np.zeros(len(made), dtype)
-    for name, data in columns.items():
-        rows[name] = data
-    return rows
-
-
-def _binary(rows: NDArray[Any], name: str) -> fits.BinTableHDU:
-    """The HDU of a structured array; an object is an array of float32, of any length."""
-    names = rows.dtype.names or ()
-    long = [name for name in names if rows.dtype[name].kind == "O"]
-    if not long:
-        return fits.BinTableHDU(rows, name=name)
-    plain = rows[[name for name in names if name not in long]]
-    sizes = {name: [value.size for value in rows[name]] for name in long}
-    made = [
-        fits.Column(name, f"PE({max(size, default=0)})", array=rows[name].copy())
-        for name, size in sizes.items()
-    ]
-    hdu = fits.BinTableHDU.from_columns(fits.ColDefs(plain) + fits.ColDefs(made), name=name)
-    hdu.header["PCOUNT"] = 4 * sum(map(sum, sizes.values()))  # astropy's checksum comes before it
-    return hdu
 
 
 def _of_inputs(path: Path) -> str:

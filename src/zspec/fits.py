@@ -37,9 +37,9 @@ class FitsFile:
         self.path = path
         self._parts = headers.locate(path)
         self._tables: dict[int, headers.Rows | None] = {}
-        self.hdus: tuple[HDU, ...] = tuple(
-            self._plain(i) for i in range(len(self._parts))
-        ) or tuple(_describe(path, hdu) for hdu in self._handle)
+        self.hdus: tuple[HDU, ...] = self._plain_hdus() or tuple(
+            _describe(path, hdu) for hdu in self._handle
+        )
 
     @functools.cached_property
     def _handle(self) -> Any:
@@ -50,6 +50,14 @@ class FitsFile:
         """Close what was opened."""
         if "_handle" in self.__dict__:
             self._handle.close()
+
+    def _plain_hdus(self) -> tuple[HDU, ...]:
+        """All HDUs, from the bytes of the file; none where a card of them is damaged."""
+        try:
+            return tuple(self._plain(i) for i in range(len(self._parts)))
+        except (KeyError, ValueError):
+            self._parts = ()
+            return ()
 
     def _plain(self, index: int) -> HDU:
         """What ``sniff`` sees of an HDU that was found in the bytes of the file."""

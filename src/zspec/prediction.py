@@ -1,7 +1,8 @@
 """From files to a catalogue: one piece of code for all surveys and all estimators.
 
 Plain functions that do not print. One bad file costs itself only: it is listed in HDU FILES with
-the reason, and the others go on.
+the reason, and the others go on. What is done unit by unit, see :mod:`zspec.work`, is the same
+whether it is kept in memory (:func:`predict`), in shards, or done by several workers.
 """
 
 from __future__ import annotations
@@ -11,91 +12,118 @@ import logging
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
 from astropy.table import Table
 
-from zspec import catalog, plugins, sources
+from zspec import catalog, plugins, sources, work
 from zspec.catalog import Catalog, Columns
 from zspec.errors import ConfigError, InputError, ZspecError
 from zspec.estimator import Estimator, ExtraColumn, Want
 from zspec.sources import Source
 from zspec.survey import Survey
 from zspec.tables import PER_ROW, predict_rows
+from zspec.timing import Stopwatch
+from zspec.work import Unit
 
 log = logging.getLogger("zspec")
 
-NO_LIMITS: Mapping[str, tuple[float, float]] = {}
 CHUNK_ROWS = 64
 """Rows of an arithmetic chunk. Stored in the catalogue: float sums may depend on it."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked of every unit of work."""
+
+    chunk_rows: int = CHUNK_ROWS
+    want: frozenset[Want] = frozenset()
+    """What the estimator gives on request."""
+    z_range: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Limits by class or spectype; they win over the survey's own."""
+
+    @property
+    def unit_rows(self) -> int:
+        """Rows of a unit of work."""
+        return self.chunk_rows * work.CHUNKS
+
+    def check(self, estimator: Estimator) -> None:
+        """Raise ConfigError where the estimator lacks a ``want``, or cannot search ``z_range``."""
+        if self.z_range:
+            estimator.limited(self.z_range)
+        for missing in sorted(self.want - estimator.offers):
+            raise ConfigError(f"model {estimator.name} gives no {missing}; another model may")
 
 
 @dataclass(frozen=True)
 class Report:
     """What a progress bar may show after each chunk."""
 
-    file: str
     rows: int
-    files_done: int
-    """Files before this one."""
+    """Spectra since the last report."""
+    done: float
+    """Files, the parts of one that is at work included."""
 
 
 @dataclass
-class FileResult:
-    """What became of one input."""
+class Result:
+    """What became of one unit of work."""
 
-    file: str
+    unit: Unit
     survey: str
     rows: int = 0
     parts: list[dict[str, Columns]] = field(default_factory=list)
     """Tables of each chunk."""
     error: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """By stage: read, resample, model, tables."""
 
-    def failed(self, error: str) -> FileResult:
-        """The same file without rows: half a file is none."""
-        return FileResult(self.file, self.survey, error=error)
+    def failed(self, error: str) -> Result:
+        """The same unit without rows: half of it is none."""
+        return Result(self.unit, self.survey, error=error, seconds=self.seconds)
+
+    @property
+    def hdus(self) -> list[str]:
+        """The tables that it has."""
+        requested = ["ZPDF"] if any("ZPDF" in part for part in self.parts) else []
+        return [*PER_ROW, *requested]
 
 
 def predict(
     inputs: Sequence[Source],
     estimator: Estimator,
-    chunk_rows: int = CHUNK_ROWS,
+    task: Task | None = None,
     progress: Callable[[Report], None] = lambda report: None,
-    interrupted: Callable[[Catalog], None] = lambda partial: None,
-    want: frozenset[Want] = frozenset(),
-    z_range: Mapping[str, tuple[float, float]] = NO_LIMITS,
 ) -> Catalog:
-    """Class, redshift and flags of every spectrum of the inputs, in their order.
+    """Class, redshift and flags of every spectrum of the inputs, in their order, in memory.
 
-    A file that cannot be read adds a row to FILES and nothing else. On KeyboardInterrupt
-    ``interrupted`` gets what was finished, and the interrupt goes on. Raises InputError, with the
-    first reason, where no file could be read, and ConfigError where the estimator lacks a ``want``
-    or cannot search ``z_range`` (limits by class or spectype; they win over the survey's own).
+    A file that cannot be read adds a row to FILES and nothing else. Raises InputError, with the
+    first reason, where no file could be read, and ConfigError where the estimator cannot do the
+    task.
     """
-    if z_range:
-        estimator.limited(z_range)  # wrong limits are said before any work
-    for missing in sorted(want - estimator.offers):
-        raise ConfigError(f"model {estimator.name} gives no {missing}; another model may")
-    done: list[FileResult] = []
-    try:
-        for source in inputs:
-            tell = partial(_report, progress, len(done))
-            done.append(_one_file(source, estimator, chunk_rows, tell, want, z_range))
-    except KeyboardInterrupt:
-        interrupted(_assemble(done, estimator.extra))
-        raise
-    errors = [result.error for result in done if result.error]
-    if errors and len(errors) == len(inputs):
+    task = task or Task()
+    task.check(estimator)
+    done: list[Result] = []
+    failed: set[str] = set()
+    for unit in work.plan(inputs, task.unit_rows, is_closed=failed.__contains__):
+        done.append(predict_unit(unit, estimator, task, progress))
+        if done[-1].error:
+            failed.add(unit.file)
+    refuse_if_none([r.error for r in done if r.error], len(inputs))
+    return _assemble([r for r in done if r.error or r.unit.file not in failed], estimator.extra)
+
+
+def refuse_if_none(errors: Sequence[str], files: int) -> None:
+    """Raise InputError, with the first reason, where each of so many files has one."""
+    if errors and len(errors) == files:
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         raise InputError(f"{errors[0]}{more}")
-    return _assemble(done, estimator.extra)
 
 
 def provenance(
     estimator: Estimator,
-    chunk_rows: int,
+    task: Task,
     command: str,
     inputs: Sequence[str],
     options: Mapping[str, Any],
@@ -103,7 +131,7 @@ def provenance(
     """Cards of the primary header: what made this catalogue.
 
     MODELSHA is the SHA-256 of the checkpoint, INHASH that of the inputs' places, OPTIONS what was
-    chosen of the survey's options, as JSON.
+    chosen of the survey's options, WANTED and ZRANGE what of the estimator's, as JSON.
     """
     import torch
 
@@ -116,12 +144,16 @@ def provenance(
         "CALIB": (estimator.calibrated, "are PROB and ZCONF calibrated"),
         "DEVICE": (estimator.device, "device of the arithmetic"),
         "THREADS": (torch.get_num_threads(), "threads of the arithmetic"),
-        "CHUNK": (chunk_rows, "rows of an arithmetic chunk"),
+        "CHUNK": (task.chunk_rows, "rows of an arithmetic chunk"),
         "TORCHVER": (str(torch.__version__), "version of torch"),
         "NUMPYVER": (np.__version__, "version of numpy"),
         "PYVER": (platform.python_version(), "version of Python"),
         "INHASH": catalog.inputs_hash(inputs),
         "OPTIONS": json.dumps(dict(options), sort_keys=True),
+        "WANTED": json.dumps(
+            {want: estimator.level if want == "interval" else True for want in sorted(task.want)}
+        ),
+        "ZRANGE": json.dumps({k: list(v) for k, v in task.z_range.items()}, sort_keys=True),
         "COMMAND": command,
     }
 
@@ -135,25 +167,16 @@ def adapters(used: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _one_file(
-    source: Source,
+def predict_unit(
+    unit: Unit,
     estimator: Estimator,
-    chunk_rows: int,
-    tell: Callable[[str, int], None],
-    want: frozenset[Want],
-    z_range: Mapping[str, tuple[float, float]],
-) -> FileResult:
-    """Tables of one file. Raises nothing but what is wrong with the command itself."""
-    result = FileResult(str(source.path), source.survey or "")
+    task: Task,
+    progress: Callable[[Report], None] = lambda report: None,
+) -> Result:
+    """Tables of one unit. Raises nothing but what is wrong with the command itself."""
+    source, result = unit.source, Result(unit, unit.source.survey or "")
     try:
-        survey, chunks = sources.read(source)
-        result.survey = survey.name
-        fitter = _within(estimator, survey, z_range)
-        for spectra in chunks:
-            for piece in spectra.split(chunk_rows):
-                result.parts.append(predict_rows(piece, result.file, fitter, survey.grid, want))
-                result.rows += len(piece)
-                tell(result.file, result.rows)
+        _fill(result, estimator, task, progress)
     except InputError as error:
         log.info("%s", error)
         return result.failed(str(error))
@@ -169,6 +192,24 @@ def _one_file(
     return result
 
 
+def _fill(
+    result: Result, estimator: Estimator, task: Task, progress: Callable[[Report], None]
+) -> None:
+    """Read the unit of a result chunk by chunk, and predict each."""
+    unit, watch = result.unit, Stopwatch(result.seconds)
+    survey, chunks = sources.read(unit.source, unit.rows)
+    result.survey = survey.name
+    fitter = _within(estimator, survey, task.z_range)
+    for spectra in chunks:
+        watch.lap("read")
+        for piece in spectra.split(task.chunk_rows):
+            tables = predict_rows(piece, unit.file, fitter, survey.grid, task.want, watch)
+            result.parts.append(tables)
+            result.rows += len(piece)
+            progress(Report(len(piece), unit.reached(int(piece.rows[-1]) + 1)))
+    watch.lap("read")
+
+
 def _within(
     estimator: Estimator, survey: Survey, z_range: Mapping[str, tuple[float, float]]
 ) -> Estimator:
@@ -179,27 +220,16 @@ def _within(
     return estimator.limited(limits) if limits else estimator
 
 
-def _report(progress: Callable[[Report], None], files_done: int, file: str, rows: int) -> None:
-    progress(Report(file, rows, files_done))
-
-
-def _assemble(done: Sequence[FileResult], extra: Sequence[ExtraColumn]) -> Catalog:
-    """One catalogue of the tables of all files."""
+def _assemble(done: Sequence[Result], extra: Sequence[ExtraColumn]) -> Catalog:
+    """One catalogue of the tables of all units."""
     parts = [part for result in done for part in result.parts]
-    requested = ["ZPDF"] if any("ZPDF" in part for part in parts) else []
-    tables = {
-        hdu: catalog.stack([part[hdu] for part in parts], catalog.HDUS[hdu])
-        for hdu in (*PER_ROW, *requested)
-    }
+    hdus = dict.fromkeys([*PER_ROW, *(hdu for result in done for hdu in result.hdus)])
+    tables = {hdu: catalog.stack([part[hdu] for part in parts], catalog.HDUS[hdu]) for hdu in hdus}
     _truth_last(tables["REDSHIFTS"])
     catalog.describe(tables["REDSHIFTS"], (*catalog.REQUESTED, *extra))
-    files = {
-        "FILE": np.array([r.file for r in done], "U"),
-        "SURVEY": np.array([r.survey for r in done], "U"),
-        "NROWS": np.array([r.rows for r in done], np.int32),
-        "ERROR": np.array([r.error for r in done], "U"),
-    }
-    tables["FILES"] = catalog.table(catalog.FILES, files)
+    tables["FILES"] = catalog.table(
+        catalog.FILES, catalog.list_files([(r.unit.file, r.survey, r.rows, r.error) for r in done])
+    )
     return Catalog(tables, adapters([r.survey for r in done]))
 
 

@@ -17,7 +17,7 @@ from zspec.units import air_to_vacuum
 
 log = logging.getLogger("zspec")
 
-OURS = (".zspec.fits", ".partial.fits")
+OURS = ".zspec.fits"
 """How names of our own catalogues end."""
 
 
@@ -97,8 +97,22 @@ def _sniffs(survey: Survey, handle: FitsFile) -> bool:
         return False
 
 
-def read(source: Source) -> tuple[Survey, Iterator[Spectra]]:
-    """The survey that reads a source, and its spectra in chunks, in vacuum.
+def count(source: Source) -> int:
+    """How many rows a source has, by its headers; 0 where its adapter does not say.
+
+    Raises InputError where the file cannot be opened, or no survey recognises it.
+    """
+    with open_fits(source.path) as handle:
+        survey = plugins.survey(source.survey) if source.survey else recognise(handle)
+        try:
+            return survey.count(handle.hdus) or 0
+        except Exception as error:
+            log.warning("%s: count of survey %s failed: %r", source.path, survey.name, error)
+            return 0
+
+
+def read(source: Source, rows: range | None = None) -> tuple[Survey, Iterator[Spectra]]:
+    """The survey that reads a source, and its spectra (or those of some rows) in chunks, in vacuum.
 
     A survey that is named reads the file even if it does not recognise it: its options may tell it
     how. Raises InputError where the file is no file of that survey, or what it holds makes no
@@ -109,7 +123,7 @@ def read(source: Source) -> tuple[Survey, Iterator[Spectra]]:
         others = [] if _sniffs(survey, handle) else recognising(handle)
     hint = f"; try --survey {others[0]}" if others else ""
     options = make_options(survey, source.options)
-    chunks = survey.read(source.path, None, options)
+    chunks = survey.read(source.path, rows, options)
     return survey, _checked(source.path, survey, chunks, hint)
 
 

@@ -15,6 +15,7 @@ from zspec.estimator import Chunk, Estimator, Prediction, Want
 from zspec.flags import ZWarn
 from zspec.grid import WaveGrid, overlap
 from zspec.survey import Spectra
+from zspec.timing import Stopwatch
 
 COVERAGE = 0.5
 """Share of the grid below which LITTLE_COVERAGE is set."""
@@ -29,13 +30,21 @@ def predict_rows(
     estimator: Estimator,
     default: WaveGrid,
     want: frozenset[Want] = frozenset(),
+    watch: Stopwatch | None = None,
 ) -> dict[str, Columns]:
     """The tables of some spectra of one file: one arithmetic chunk.
 
     ``default`` is the survey's grid, over which coverage is judged where the estimator has none;
-    ``want`` what is on request only: p(z) is table ZPDF, the bound a column.
+    ``want`` what is on request only: p(z) is table ZPDF, the bound a column. ``watch`` takes the
+    time of resampling, the model and the tables.
     """
-    prediction = estimator.predict(Chunk(spectra, estimator.grid), want)
+    watch = watch or Stopwatch({})
+    chunk = Chunk(spectra, estimator.grid)
+    if "grid" in estimator.needs and estimator.grid is not None:
+        _ = chunk.batch  # resampled here and not within predict, for its time
+        watch.lap("resample")
+    prediction = estimator.predict(chunk, want)
+    watch.lap("model")
     key = {
         "TARGETID": spectra.ids,
         "FILE": np.full(len(spectra), file),
@@ -48,6 +57,7 @@ def predict_rows(
     }
     if prediction.zpdf is not None:
         tables["ZPDF"] = _zpdf(prediction.zpdf, prediction, key)
+    watch.lap("tables")
     return tables
 
 

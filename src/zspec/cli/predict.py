@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zspec.cli.summary import Tally, show
 from zspec.errors import ConfigError
 
 if TYPE_CHECKING:
-    from zspec.catalog import Catalog
     from zspec.estimator import Estimator, Want
+    from zspec.prediction import Task
+    from zspec.shards import Shards
+    from zspec.sources import Source
+    from zspec.workers import Loader
 
 
 def predict(
@@ -65,12 +69,28 @@ def predict(
         bool, typer.Option("--all-classes", help="Redshifts of improbable classes too.")
     ] = False,
     chunk: Annotated[int, typer.Option(min=1, help="Rows of an arithmetic chunk.")] = 64,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that read and predict, each with its threads.")
+    ] = 1,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an earlier run of this was stopped.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="The same, and try again what could not be read.")
+    ] = False,
     overwrite: Annotated[
-        bool, typer.Option(help="Replace an existing output of other inputs.")
+        bool,
+        typer.Option(help="Replace an output of other inputs, and drop an unfinished run's work."),
+    ] = False,
+    log_json: Annotated[
+        bool, typer.Option("--log-json", help="Log each unit of work on stderr, as lines of JSON.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Write class, redshift, uncertainty and flags of every spectrum to one FITS catalogue.
+
+    Finished work is kept beside the output until that is whole: after any stop the same command
+    with --resume goes on from there.
 
     Exit status: 0 if every file was read; 1 if some were not, and the catalogue holds the others; 2
     if nothing was written.
@@ -82,10 +102,13 @@ def predict(
     from zspec import catalog, checkpoint, plugins, sources
     from zspec import device as devices
     from zspec import prediction as pipeline
-    from zspec.cli.summary import show, summarise
-    from zspec.cli.terminal import note
+    from zspec.cli.terminal import log_as_json
+    from zspec.shards import Shards
     from zspec.survey import make_options
+    from zspec.workers import Loader
 
+    if log_json:
+        log_as_json()
     files = sources.expand(inputs, survey)
     options = parse_options(option or [])
     if survey:
@@ -93,52 +116,56 @@ def predict(
     path = output or default_output(files)
     names = [str(file) for file in files]
     catalog.check_output(path, names, overwrite)
-    set_threads(threads)
-    where = devices.resolve(device)
-    limits = parse_ranges(z_range or [])
+    if conformal is not None and not 0 < conformal < 1:
+        raise ConfigError(f"--conformal {conformal:g}: expected a probability, as 0.9")
     named = model or checkpoint.default(None if templates else survey)
-    estimator = load_estimator(named, templates, where)
-    if conformal is not None:
-        if not 0 < conformal < 1:
-            raise ConfigError(f"--conformal {conformal:g}: expected a probability, as 0.9")
-        estimator.level = conformal
-    cards = pipeline.provenance(estimator, chunk, command_line(), names, options)
-
-    def keep(partial: Catalog) -> None:
-        kept = path.with_name(f"{path.name.removesuffix('.fits')}.partial.fits")
-        partial.header.update(cards | {"PARTIAL": (True, "interrupted"), "NINPUTS": len(files)})
-        catalog.write(partial, kept)
-        note(f"kept what was finished: {kept}")
-
-    started = time.monotonic()
-    with progress_bar(len(files)) as advance:
-        made = pipeline.predict(
-            [sources.Source(file, survey, options) for file in files],
-            estimator,
-            chunk,
-            advance,
-            keep,
-            wanted(zpdf, bound, conformal is not None, all_classes),
-            limits,
-        )
-    made.header.update(cards)
-    catalog.write(made, path)
-    show(summarise(made, str(path), time.monotonic() - started), json)
-    if made.failures:
+    loader = Loader(named, templates, devices.resolve(device), conformal, threads)
+    want = wanted(zpdf, bound, conformal is not None, all_classes)
+    task = pipeline.Task(chunk, want, parse_ranges(z_range or []))
+    estimator = loader.load()
+    task.check(estimator)
+    cards = pipeline.provenance(estimator, task, command_line(), names, options)
+    given = [sources.Source(file, survey, options) for file in files]
+    with Shards(path, names, cards, catalog.declared(estimator.extra)) as shards:
+        shards.begin(resume or retry_failed, retry_failed, overwrite)
+        summary = carry_out(shards, given, loader, estimator, task, workers)
+    show(summary, json)
+    if summary["failures"]:
         raise typer.Exit(1)
 
 
-def load_estimator(model: str, templates: Path | None, device: str) -> Estimator:
-    """The model, or the fit of a folder of templates. Raises ConfigError for both at once."""
-    from zspec import checkpoint
+def carry_out(
+    shards: Shards,
+    inputs: list[Source],
+    loader: Loader,
+    estimator: Estimator,
+    task: Task,
+    workers: int,
+) -> dict[str, Any]:
+    """Predict what is left, write the catalogue, and return its summary."""
+    from zspec import running
+    from zspec.cli.terminal import note
 
-    if templates is None:
-        return checkpoint.load_estimator(model, device)
-    if model != "likelihood":
-        raise ConfigError(f"--templates are fitted by likelihood: they do not go with {model}")
-    from zspec.estimators.likelihood import Likelihood
-
-    return Likelihood.of_templates(templates, device)
+    tally, started = Tally(), time.monotonic()
+    before = sum(one.rows for one in shards.done.values())
+    if before:
+        note(f"{before} spectra of an earlier run are kept")
+    try:
+        with progress_bar(len(inputs)) as advance:
+            run = running.Run(shards, inputs, loader, task, workers)
+            seconds = running.carry_out(run, estimator, advance, tally.add)
+    except KeyboardInterrupt:
+        if shards.folder.exists():
+            note(f"finished work is kept in {shards.folder}; go on with --resume")
+        raise
+    return tally.summary(
+        str(shards.output),
+        calibrated=estimator.calibrated,
+        failures=run.failures,
+        seconds=time.monotonic() - started,
+        stages=seconds,
+        kept=before,
+    )
 
 
 def parse_ranges(given: list[str]) -> dict[str, tuple[float, float]]:
@@ -216,17 +243,18 @@ class progress_bar:
         from zspec.cli.terminal import stderr
 
         self._bar = progress.Progress(
-            progress.TextColumn("{task.completed:.0f}/{task.total:.0f} files"),
+            progress.TextColumn("{task.fields[files]}/{task.total:.0f} files"),
             progress.BarColumn(),
-            progress.TextColumn("{task.fields[rows]} spectra"),
+            progress.TextColumn("{task.fields[rows]} spectra, {task.fields[rate]:.1f}/s"),
             progress.TimeElapsedColumn(),
             progress.TimeRemainingColumn(),
             console=stderr,
             transient=True,
             disable=not stderr.is_terminal,
         )
-        self._task = self._bar.add_task("", total=files, rows=0)
-        self._seen: dict[str, int] = {}
+        self._task = self._bar.add_task("", total=files, files=0, rows=0, rate=0.0)
+        self._rows = 0
+        self._started = time.monotonic()
 
     def __enter__(self) -> progress_bar:
         self._bar.start()
@@ -234,9 +262,11 @@ class progress_bar:
 
     def __call__(self, report: Any) -> None:
         """Take a Report of the pipeline."""
-        self._seen[report.file] = report.rows
-        rows = sum(self._seen.values())
-        self._bar.update(self._task, completed=report.files_done, rows=rows)
+        self._rows += report.rows
+        rate = self._rows / max(time.monotonic() - self._started, 1e-3)
+        self._bar.update(
+            self._task, completed=report.done, files=int(report.done), rows=self._rows, rate=rate
+        )
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()

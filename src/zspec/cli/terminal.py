@@ -10,6 +10,7 @@ import json
 import logging
 import re
 import sys
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -53,6 +54,31 @@ def log_to_stderr(verbose: bool = False) -> None:
     logger = logging.getLogger("zspec")
     logger.handlers[:] = [StderrHandler(verbose)]
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+    logger.propagate = False
+
+
+class JsonHandler(logging.Handler):
+    """Every record as one line of JSON, terminal or not."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line = {
+            "time": when,
+            "level": record.levelname.lower(),
+            "event": getattr(record, "event", "log"),
+            "message": clean(self.format(record)),
+            **getattr(record, "facts", {}),
+        }
+        sys.stderr.write(json.dumps(line, allow_nan=False) + "\n")
+        sys.stderr.flush()
+
+
+def log_as_json() -> None:
+    """Send all of the library's log to stderr as lines of JSON."""
+    logger = logging.getLogger("zspec")
+    logger.handlers[:] = [JsonHandler()]
+    logger.setLevel(logging.DEBUG)
     logger.propagate = False
 
 

@@ -1,0 +1,243 @@
+"""What a run has finished, kept beside its catalogue until that is whole.
+
+``zcat.parts`` stands beside ``zcat.fits`` while a run is at work: a manifest, and shards that each
+hold some units. Both are written beside their names and renamed, so that whatever stops a run costs
+the units since the last shard and nothing else. A run that is over before its first shard is due
+never makes the folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+from zspec import catalog, manifest, merging, records
+from zspec.catalog import Labels
+from zspec.errors import InputError, OutputError
+from zspec.merging import Seen, ignore
+from zspec.prediction import Result, refuse_if_none
+from zspec.records import Record
+from zspec.work import Unit
+
+KEEP_ROWS = 8192
+"""Rows that wait in memory for the next shard."""
+KEEP_SECONDS = 10.0
+"""Longest time that finished rows wait for it."""
+
+
+class Shards:
+    """The finished units of one run."""
+
+    def __init__(
+        self, output: Path, files: Sequence[str], header: Mapping[str, Any], labels: Labels
+    ) -> None:
+        """The catalogue to write, its inputs and cards, and what its columns mean."""
+        self.output = output
+        self.header = dict(header)
+        self.folder = output.with_name(_stem(output) + ".parts")
+        self.done: dict[str, Record] = {}
+        """By the unit's name, or the file's where a whole catalogue is gone on with."""
+        self._files = {catalog.ascii_name(file): file for file in files}
+        self._labels = labels
+        self._closed: set[str] = set()
+        self._failed: dict[str, str] = {}
+        self._waiting: list[str] = []
+        self._since = time.monotonic()
+        self._written = 0
+        self._lock: IO[str] | None = None
+        self._new = False
+
+    def __enter__(self) -> Shards:
+        """Themselves; what is finished stays where it is, whatever happens."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let other runs go on with what there is."""
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    @property
+    def _manifest(self) -> Path:
+        return self.folder / "manifest.json"
+
+    def begin(self, resume: bool, retry: bool, overwrite: bool) -> None:
+        """Take up what an earlier run finished, where that is asked for.
+
+        ``retry`` drops what failed. Raises OutputError where another run is unfinished or at work,
+        and ConfigError where the unfinished one had other options.
+        """
+        if self._manifest.exists():
+            self._take_lock()
+            if resume or retry:
+                self.header["COMMAND"] = manifest.check(self._manifest, self.header)["COMMAND"]
+                self._load(sorted(self.folder.glob("shard-*.fits")))
+            elif not overwrite:
+                raise OutputError(
+                    f"{self.folder}: holds an unfinished run; go on with --resume, or start again "
+                    "with --overwrite"
+                )
+        elif resume or retry:
+            self._load_output()
+        if not self.done:
+            self.discard()
+        if retry:
+            self._drop([one for one in self.done.values() if one.error])
+        self._failed = {one.file: one.error for one in self.done.values() if one.error}
+        self._closed = {*self._failed, *whole(self.done.values())}
+
+    def _take_lock(self) -> None:
+        """Keep other runs away. Raises OutputError where one is at work."""
+        self._lock = self._manifest.open("r+")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputError(f"{self.folder}: another zspec is at work on it") from None
+        except OSError:
+            return  # a file system without locks
+
+    def _load(self, shards: Iterable[Path]) -> None:
+        """Units of earlier shards whose files did not change; a damaged shard is done again."""
+        for path in shards:
+            self._written = max(self._written, int(path.stem.rpartition("-")[2]))
+            with contextlib.suppress(InputError):
+                self.done |= {one.name: one for one in records.read_records(path)[0]}
+        now = {name: records.stamp(file) for name, file in self._files.items()}
+        self._drop([r for r in self.done.values() if now[r.file] and r.stamp != now[r.file]])
+
+    def _load_output(self) -> None:
+        """Files of a finished catalogue of the same command that did not change since."""
+        try:
+            found, header, _ = records.read_records(self.output)
+        except InputError:
+            return
+        if manifest.differing(header, self.header):
+            return
+        self.header["COMMAND"] = header["COMMAND"]
+        self.done = {one.file: one for one in found}
+        written = self.output.stat().st_mtime_ns
+        self._drop([one for one in found if _time(self._files[one.file]) > written])
+        self._new = len(self.done) < len(found)
+
+    def _drop(self, gone: Sequence[Record]) -> None:
+        """Forget some units, which will be done again."""
+        lost = {id(one) for one in gone}
+        self.done = {key: one for key, one in self.done.items() if id(one) not in lost}
+
+    def is_done(self, unit: Unit) -> bool:
+        """Whether a unit is finished."""
+        return unit.name in self.done
+
+    def is_closed(self, file: str) -> bool:
+        """Whether nothing of a file is left to do."""
+        return catalog.ascii_name(file) in self._closed
+
+    def add(self, result: Result) -> None:
+        """Take a finished unit, and write a shard where one is due. Raises OutputError."""
+        one = records.record(result)
+        self._new = True
+        self.done[one.name] = one
+        self._waiting.append(one.name)
+        if one.error:
+            self._failed.setdefault(one.file, one.error)
+            self._closed.add(one.file)
+        rows = sum(self.done[name].rows for name in self._waiting)
+        if rows >= KEEP_ROWS or time.monotonic() - self._since >= KEEP_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits in memory as a shard. Raises OutputError where that fails."""
+        if not self._waiting:
+            return
+        self._make_folder()
+        self._written += 1
+        path = self.folder / f"shard-{self._written:06d}.fits"
+        waiting = [self.done[name] for name in self._waiting]
+        merging.write_shard(path, self.header, waiting, self._labels, path.with_suffix(".tmp"))
+        for one in placed(waiting, path):
+            self.done[one.name] = one
+        self._waiting.clear()
+        self._since = time.monotonic()
+
+    def _make_folder(self) -> None:
+        if self._lock is not None:
+            return
+        try:
+            self.folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{self.folder}: cannot be made ({error.strerror})") from None
+        manifest.write(self._manifest, self.header)
+        self._take_lock()
+
+    def finish(self, seen: Seen = ignore) -> list[Record]:
+        """Write the catalogue of all inputs, in their order, and remove the shards.
+
+        Nothing is written where nothing is new. Raises InputError where no input could be read,
+        and OutputError.
+        """
+        places = {file: number for number, file in enumerate(self._files)}
+        done = sorted(self.done.values(), key=lambda r: (places[r.file], r.span or (0, 0)))
+        if len(self._failed) == len(self._files):
+            self.discard()
+            refuse_if_none(list(self._failed.values()), len(self._files))
+        if self._new or self._lock is not None or not self.output.exists():
+            beside = self.folder / "catalogue.tmp" if self._lock else None
+            merging.write_catalogue(self.output, self.header, done, self._labels, seen, beside)
+        else:
+            for rows in records.rows_of(done, "REDSHIFTS"):
+                seen(rows)
+        self.discard()
+        return done
+
+    def discard(self) -> None:
+        """Remove what is ours; the manifest goes first, so that half a folder is none."""
+        self._manifest.unlink(missing_ok=True)
+        self._release()
+        for pattern in ("shard-*.fits", "*.tmp"):
+            for path in self.folder.glob(pattern):
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it is not there, or holds what is not ours
+            self.folder.rmdir()
+
+
+def whole(done: Iterable[Record]) -> set[str]:
+    """Files of which no unit is missing."""
+    rows: dict[str, int] = {}
+    complete = set()
+    for one in done:
+        start, stop = one.span or (0, 0)
+        rows[one.file] = rows.get(one.file, 0) + stop - start
+        if rows[one.file] == one.of:  # 0 of a file that is one unit
+            complete.add(one.file)
+    return complete
+
+
+def placed(done: Sequence[Record], shard: Path) -> Iterator[Record]:
+    """The same units without their rows, which now stand in a shard one after the other."""
+    at = dict.fromkeys(catalog.HDUS, 0)
+    for one in done:
+        yield replace(one, shard=shard, tables={}, first={hdu: at[hdu] for hdu in one.layouts})
+        for hdu, layout in one.layouts.items():
+            at[hdu] += layout.rows
+
+
+def _stem(path: Path) -> str:
+    """The name of a catalogue without its endings."""
+    return path.name.removesuffix(".gz").removesuffix(".fits")
+
+
+def _time(file: str) -> int:
+    """When a file was written last; 0 where it is gone."""
+    try:
+        return os.stat(file).st_mtime_ns
+    except OSError:
+        return 0

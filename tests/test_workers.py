@@ -1,0 +1,57 @@
+"""Several processes predict what one does, bit for bit and in the same order."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+
+import pytest
+
+from zspec import ZspecError, plugins, prediction, records, work, workers
+from zspec.sources import Source
+from zspec.workers import Loader
+
+TASK = prediction.Task(chunk_rows=1)
+
+
+@pytest.fixture(scope="module")
+def units(tmp_path_factory):
+    """Two units of one file, and one of another that is no FITS file."""
+    folder = tmp_path_factory.mktemp("workers")
+    desi = plugins.survey("desi")
+    desi.write(folder / "coadd-a.fits", desi.demo(3, seed=1))
+    (folder / "coadd-b.fits").write_text("hello")
+    one, other = (Source(folder / f"coadd-{name}.fits", "desi") for name in "ab")
+    return [work.Unit(one, range(2), 3), work.Unit(one, range(2, 3), 3), work.Unit(other)]
+
+
+def test_two_workers_give_what_one_process_gives(units):
+    loader = Loader("likelihood")
+    there = list(workers.run(units, loader, TASK, 2))
+    fitter = loader.load()
+    for unit, result in zip(units, there, strict=True):
+        here = records.record(prediction.predict_unit(unit, fitter, TASK))
+        that = records.record(result)
+        assert that.name == here.name == unit.name
+        assert that.error == here.error
+        assert {k: v.tobytes() for k, v in that.tables.items()} == {
+            k: v.tobytes() for k, v in here.tables.items()
+        }
+    assert [result.rows for result in there] == [2, 1, 0]
+    assert "coadd-b.fits" in there[-1].error
+    assert there[0].seconds["model"] > 0
+
+
+def kill_first(units):
+    """The units; a worker is killed once they are asked for the second."""
+    yield units[0]
+    for child in multiprocessing.active_children():
+        os.kill(child.pid, signal.SIGKILL)
+    yield units[1]
+
+
+def test_a_worker_that_is_killed_is_said_in_one_line(units):
+    with pytest.raises(ZspecError, match="a worker was killed") as caught:
+        list(workers.run(kill_first(units), Loader("likelihood"), TASK, 1))
+    assert "\n" not in str(caught.value)
