@@ -46,6 +46,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def browser(session: nox.Session) -> None:
+    """The page of ``zspec inspect`` in headless Chromium, which must be installed."""
+    install(session, ".[browser]")
+    session.run("pytest", "tests/test_inspect.py", *session.posargs, env=shared())
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """The documentation; warnings are errors."""
     install(session, ".[docs]")
@@ -68,6 +75,12 @@ def examples(session: nox.Session) -> None:
     session.run("zspec", "info", catalogue)
     if found := shared():
         session.run("python", "check_real.py", found["ZSPEC_SHARED"])
+    fresh = dist.parent / "zspec-weave"  # what a newcomer's first plugin starts from
+    session.run("python", "-c", f"import shutil; shutil.rmtree({str(fresh)!r}, True)")
+    session.run("zspec", "new-survey", "WEAVE", "-o", str(fresh))
+    session.install(str(fresh))
+    session.chdir(fresh)
+    session.run("pytest")
 
 
 @nox.session

@@ -21,6 +21,7 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import fitsio
 import numpy as np
@@ -65,7 +66,7 @@ def sky_peaks(folder: Path) -> Float:
     listed = wave[find_peaks(flux)[0]]
     off = np.abs(listed[np.clip(np.searchsorted(listed, at), 1, len(listed) - 1)] - at)
     off = np.minimum(off, np.abs(listed[np.searchsorted(listed, at).clip(1) - 1] - at))
-    return at[(off < 0.5) | (at > wave[-1])]
+    return np.asarray(at[(off < 0.5) | (at > wave[-1])])
 
 
 def fit_sky(wave: Float, sky: Float, sigma: Float, at: Float) -> tuple[Float, Float]:
@@ -208,15 +209,15 @@ def desi(folder: Path, positions: Float) -> None:
     """Throughput of the spectrograph, scaled until the noise is right; the UVES sky."""
     path, config = opened("desi")
     published = np.loadtxt(folder / "desi_spectrograph_thru.txt")
-    noise, widths = arms(folder / "desi_noise_sigma_per_1000s.csv"), {}
-    for arm, rows in arms(folder / "desi_lsf_from_resolution_matrices.csv").items():
-        widths[arm] = thin(rows, 100)
+    noise = arms(folder / "desi_noise_sigma_per_1000s.csv")
+    lsf = arms(folder / "desi_lsf_from_resolution_matrices.csv")
+    widths = {name: thin(rows, 100) for name, rows in lsf.items()}
     sky = fitsio.read(folder / "sky-uves.fits", ext=1)
     sigma = np.full(len(sky), 0.15)
     wave, flux = (np.asarray(sky[c], float) for c in ("wavelength", "flux"))
     some = (wave > 3500) & (wave < 9950)
     fitted = fit_sky(wave[some], np.clip(flux[some], 0, None), sigma[some], positions)
-    tables = {c["name"]: {"lsf": widths[c["name"]]} for c in config["cameras"]}
+    tables = {name: {"lsf": table} for name, table in widths.items()}
     for camera in config["cameras"]:
         edge = noise[camera["name"]][:, 0]
         at = np.arange(edge[0] + WINDOW / 2, edge[-1], WINDOW)
@@ -227,10 +228,8 @@ def desi(folder: Path, positions: Float) -> None:
     store(path, tables)
     for _ in range(6):
         predicted = predicted_noise(path)
-        for name, rows in tables.items():
-            if name == "sky":
-                continue
-            for point in rows["throughput"]:
+        for name in widths:
+            for point in tables[name]["throughput"]:
                 here = np.abs(noise[name][:, 0] - point[0]) < WINDOW / 2
                 ratio = np.nanpercentile(predicted[name][here], 30) / np.nanpercentile(
                     noise[name][here, 1], 30
@@ -304,7 +303,7 @@ def simplify(table: Float, tolerance: float) -> Float:
     return np.stack([table[chosen, 0], curve[chosen]], 1)
 
 
-def opened(survey: str) -> tuple[Path, dict]:
+def opened(survey: str) -> tuple[Path, dict[str, Any]]:
     """The file of an instrument, and what it says."""
     print(survey)
     path = PLUGINS / f"zspec_{survey}" / "simulation" / "instrument.toml"

@@ -105,7 +105,8 @@ def depth(survey: str) -> str:
 
     found = least_squares(misfit, [1.0, 20.0]).x
     used = source.population.depth
-    return f"| {survey} | {at:g} | {np.exp(found[0]):.2f} | {used.snr:g} | {found[1]:.2f} | {used.sky:g} |"
+    cells = [f"{np.exp(found[0]):.2f}", f"{used.snr:g}", f"{found[1]:.2f}", f"{used.sky:g}"]
+    return f"| {survey} | {at:g} | {' | '.join(cells)} |"
 
 
 def main() -> None:
@@ -115,7 +116,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     out = [
-        "| survey | class | SNR | SNR, P1 | ratio | z | z, P1 | z range | SNR of flat draws, 95 % |",
+        "| survey | class | SNR | SNR, P1 | ratio | z | z, P1 | z range | SNR of 95 % if flat |",
         "|" + "---|" * 9,
         *(line for survey in PAPER for line in lines(survey)),
         "",

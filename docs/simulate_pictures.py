@@ -1,8 +1,8 @@
-"""Pictures and figures of ``docs/simulate.md``: mock and real spectra side by side.
+"""Pictures of ``docs/simulate.md``, and the ratios of errors: mock and real spectra side by side.
 
     python docs/simulate_pictures.py shared/data
 
-Writes ``docs/pictures/simulate-*.png`` and prints the tables.
+Writes ``docs/pictures/simulate-*.png`` and prints the ratios.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import zspec
 from zspec import Arm, Spectra, plugins
 from zspec.simulate.instrument import read_instrument
 from zspec.simulate.objects import Objects
-from zspec.simulate.simulator import BLOCK, simulator
+from zspec.simulate.simulator import simulator
 
 PICTURES = Path(__file__).parent / "pictures"
 REAL, MOCK = "#0072b2", "#d55e00"
@@ -34,25 +34,15 @@ WHOLE = {"artefacts.blank": "0", "artefacts.missing_arm": "0", "exposure.scatter
 DEPTH = {"desi": {"exposure.count": "4.0"}}
 """The real quasars of DESI were visited some four times."""
 BLOCKS = 24
-PAPER = {
-    "sdss": "A0 26.2, F5 30.5, F9 34.9, G2 33.7, K1 32.8, K3 31.1, K5 31.0, GALAXY nan 5.82, "
-    "AGN 14.3, STARBURST 9.78, STARFORMING 12.4, QSO nan 2.64, BROADLINE 6.54",
-    "4most": "Dyn 74.5, GalHR 39.9, ESN 12.8, GalDiskLR 140.4, MCsn 72.3, COSMO_AGN 6.3, "
-    "ClusB 5.8, WAVES 1.6, RedGAL 8.7, tides_host 19.7",
-    "desi": "STAR 19.1, QSO 6.54, GALAXY 7.53",
-}
-"""Mean median SNR in GaSNet-II's tables 1 to 3."""
 
 
 def main(data: Path) -> None:
-    """All pictures, and the tables."""
+    """All pictures, and the ratios of errors."""
     torch.set_num_threads(1)
     PICTURES.mkdir(exist_ok=True)
     draw_noise(data)
     draw_pairs("sdss", list(real_sdss(data / "sdss")), "simulate-sdss.png")
     draw_pairs("desi", list(real_desi(data / "desi")), "simulate-desi.png")
-    for survey in ("sdss", "desi", "4most"):
-        print_snr(survey)
 
 
 def flat(survey: str, flux: Sequence[float], **settings: str) -> Spectra:
@@ -235,21 +225,6 @@ def show(axes: plt.Axes, spectra: Spectra, colour: str, title: str) -> None:
     low, high = np.percentile(every, (1, 99.7))
     axes.set_ylim(min(0, low), 1.3 * high)
     axes.set_title(title, fontsize=9)
-
-
-def print_snr(survey: str) -> None:
-    """Mean SNR and range of z of each class, beside the paper's."""
-    source = simulator(plugins.survey(survey), 2)
-    parts = [source.block(k).truth for k in range(BLOCKS)]
-    label, snr, z = (np.concatenate([p[k] for p in parts]) for k in ("LABEL", "SNR", "Z"))
-    say(f"\n{survey}, {BLOCKS * BLOCK} mocks; GaSNet-II: {PAPER[survey]}\n")
-    say("| class | n | mean SNR | 16 % | 84 % | mean z | z range |\n|---|---|---|---|---|---|---|")
-    for name in np.unique(label):
-        some = label == name
-        low, high = np.percentile(snr[some], (16, 84))
-        ends = f"{z[some].min():.3f} to {z[some].max():.3f}"
-        cells = f"{snr[some].mean():.1f} | {low:.1f} | {high:.1f} | {z[some].mean():.3f} | {ends}"
-        say(f"| {name} | {some.sum()} | {cells} |")
 
 
 if __name__ == "__main__":

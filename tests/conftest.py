@@ -53,6 +53,9 @@ class Toy(Survey):
     def sniff(self, hdus):
         return any(h.name == "TOY_FLUX" for h in hdus)
 
+    def count(self, hdus):
+        return next(h.shape[0] for h in hdus if h.name == "TOY_FLUX")
+
     def read(self, path, rows=None, options=None) -> Iterator[Spectra]:
         options = options or self.Options()
         with open_fits(path) as handle:
@@ -60,8 +63,10 @@ class Toy(Survey):
             ids = handle.column("TOY_IDS", "ID").astype(np.int64)
             labelled = handle.has("TOY_IDS", "Z")
             z = handle.column("TOY_IDS", "Z") if labelled else None
-        for at in range(0, len(ids), 8):
-            part = slice(at, at + 8)
+        wanted = rows or range(len(ids))
+        end = min(wanted.stop, len(ids))
+        for at in range(wanted.start, end, 8):
+            part = slice(at, min(at + 8, end))
             n = len(ids[part])
             yield Spectra(
                 arms=(Arm("T", WAVE, flux[part], np.where(flux[part] == 0, 0, 1)),),

@@ -13,6 +13,7 @@ from scipy.special import ndtr
 from zspec import ConfigError, InputError, catalog
 from zspec.calibrate import learn
 from zspec.calibration.maps import METHODS, Calibration, covariate, hats
+from zspec.calibration.table import write_maps
 from zspec.cli import main
 
 N = 20_000
@@ -246,15 +247,22 @@ def test_the_command_learns_and_uses_maps(tmp_path, run):
         np.mean(good[galaxy]), abs=0.06
     )
     assert made.header["CALIB"] is True
+    status, _, err = run("calibrate", out, "--map", maps, "-o", tmp_path / "d.fits")
+    assert status == 2
+    assert "calibrated already, by maps.json" in err
 
 
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path, run):
     known, maps = catalogue(tmp_path / "a.fits", 1), tmp_path / "maps.json"
+    stars = tmp_path / "stars.json"
+    write_maps(stars, {"STAR": Calibration()}, {})
     for words, message in (
         ((known, "-o", maps, "--method", "betta"), "did you mean 'beta'"),
         ((known, "-o", known), "exists"),
         ((known, "-o", tmp_path / "c.fits", "--map", known), "no file of calibrations"),
         ((known, "-o", maps, "--knots", "40"), "no class has"),
+        ((known, "-o", tmp_path / "no" / "maps.json"), "cannot be written"),
+        ((known, "-o", tmp_path / "c.fits", "--map", stars), "maps are for STAR"),
     ):
         status, _, err = run("calibrate", *words)
         assert status == 2

@@ -50,8 +50,18 @@ def test_versions(tmp_path, monkeypatch):
 
 def test_every_shipped_checkpoint_loads():
     for path in checkpoint.shipped().values():
-        assert checkpoint.metadata(path)["classes"]
+        meta = checkpoint.metadata(path)
+        assert ("estimator" in meta) != ("holds" in meta)
+        assert "holds" in meta or meta["classes"]
         assert path.stat().st_size < 20e6
+
+
+def test_what_is_no_model_is_not_offered_as_one():
+    assert set(checkpoint.shipped()) - set(checkpoint.models()) == {"sources"}
+    with pytest.raises(ConfigError, match="is no model, it holds sources"):
+        checkpoint.load_estimator(str(checkpoint.shipped()["sources"]))
+    with pytest.raises(ConfigError, match="unknown model 'sources'"):
+        checkpoint.find("sources")
 
 
 def test_an_unknown_model_or_recipe_gets_the_nearest(tmp_path):

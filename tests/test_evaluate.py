@@ -91,7 +91,7 @@ def test_no_catalogue_in_the_folder(tmp_path):
 
 def test_what_a_broken_run_left_is_no_catalogue(tmp_path):
     write(tmp_path / "z.fits", some())
-    for k, name in enumerate(("z.partial.fits", ".z.fits")):
+    for k, name in enumerate((".y.fits", ".z.fits")):
         os.utime(write(tmp_path / name, some()), (2e9 + k, 2e9 + k))
     assert newest(tmp_path).name == "z.fits"
 

@@ -19,7 +19,7 @@ def fitter():
 
 
 def predicted(fitter, chunk=64):
-    return prediction.predict([Source(EXAMPLE, "desi")], fitter, chunk)
+    return prediction.predict([Source(EXAMPLE, "desi")], fitter, prediction.Task(chunk))
 
 
 @pytest.fixture(scope="module")

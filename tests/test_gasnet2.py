@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import json
 import os
+import socket
 import subprocess
 import sys
 from functools import cache
@@ -132,9 +133,11 @@ def test_dropout_only_in_training():
     [
         ({"trains": {}}, "unknown key 'trains'; did you mean 'train'"),
         ({"train": {"epoch": 3}}, "did you mean 'train.epochs'"),
-        ({"train": {"epochs": "many"}}, "train.epochs = 'many' has the wrong type"),
+        ({"train": {"epochs": "many"}}, "train.epochs = 'many': expected whole number"),
         ({"train": {"epochs": 0}}, "must be 1 or more"),
         ({"train": {"split": [0.5, 0.2, 0.2]}}, "sum to 1"),
+        ({"train": {"split": [0.5, 0.5]}}, "expected 3 values"),
+        ({"predict": {"store": "int8"}}, "expected float32 or float16"),
         ({"network": {"width": 0}}, "width"),
         ({"network": {"scale": "max"}}, "expected unit or rms"),
         ({"data": {"source": "sky"}}, "expected files or simulator"),
@@ -349,10 +352,10 @@ def test_redshifts_may_have_epochs_of_their_own():
 
 
 def test_overfits_64_spectra_in_eval_mode(tmp_path):
-    wide, settings = NetworkSettings(width=0.25), TrainSettings(epochs=28, batch=16, halve=10)
-    done = training.fit(task(), wide, settings, Crew(), tmp_path / "s.safetensors")
+    settings = TrainSettings(epochs=34, batch=16, halve=10)
+    done = training.fit(task(), NARROW, settings, Crew(), tmp_path / "s.safetensors")
     assert done.score == [1.0]
-    network = ResNet(3, wide, seed=0)
+    network = ResNet(3, NARROW, seed=0)
     network.load_state_dict(done.best[0])
     with torch.no_grad():
         said = network.eval()(samples().flux).argmax(1)
@@ -399,7 +402,7 @@ def test_resumes_to_the_same_weights_bit_for_bit(tmp_path, kind):
         if lines[0].epoch == 2:
             raise Interrupted
 
-    one, saved = task(kind, networks=2), tmp_path / "s.safetensors"
+    one, saved = task(kind, networks=2, n=24), tmp_path / "s.safetensors"
     whole = training.fit(one, NARROW, settings, Crew(), tmp_path / "w.safetensors")
     with pytest.raises(Interrupted):
         training.fit(one, NARROW, settings, Crew(), saved, stop, every=0)
@@ -412,10 +415,20 @@ def test_resumes_to_the_same_weights_bit_for_bit(tmp_path, kind):
         for name, value in resumed.best[number].items():
             assert torch.equal(value, whole.best[number][name]), name
     with pytest.raises(ConfigError, match="other"):
-        training.fit(task(kind, networks=3), NARROW, settings, Crew(), saved)
+        training.fit(task(kind, networks=3, n=24), NARROW, settings, Crew(), saved)
     other = dataclasses.replace(one, name="another")
     with pytest.raises(ConfigError, match="no state"):
         training.fit(other, NARROW, settings, Crew(), saved)
+    fewer = training.Set(one.train.flux[:-1], one.train.target[:-1])
+    with pytest.raises(ConfigError, match="other data"):
+        training.fit(dataclasses.replace(one, train=fewer), NARROW, settings, Crew(), saved)
+
+
+def test_a_loss_that_is_not_finite_ends_a_training_in_one_line(tmp_path):
+    settings = TrainSettings(epochs=3, batch=8, rate=1e30)
+    with pytest.raises(ConfigError, match=r"lower train\.rate") as caught:
+        training.fit(task("redshift", n=16), NARROW, settings, Crew(), tmp_path / "s.safetensors")
+    assert "\n" not in str(caught.value)
 
 
 # prediction
@@ -538,11 +551,10 @@ def test_two_steps_multiply():
 TINY = {"width": 0.0625}
 
 
-@pytest.fixture
-def folder(tmp_path):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
     survey = plugins.survey("sdss")
-    data = tmp_path / "data"
-    data.mkdir()
+    data = tmp_path_factory.mktemp("data")
     survey.write(data / "spPlate-1.fits", survey.demo(60, 3))
     return data
 
@@ -571,6 +583,7 @@ def test_train_writes_a_model_that_predicts(folder, tmp_path):
 
 
 def test_an_interrupted_training_goes_on_to_the_same_file(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline.history, "draw", lambda folder, lines: None)  # slow; tested above
     whole, broken = tmp_path / "whole.safetensors", tmp_path / "broken.safetensors"
     small = recipe(network=TINY, train={"members": 1})
     pipeline.train(small, folder, whole)
@@ -602,23 +615,57 @@ def test_a_missing_class_is_said(folder, tmp_path):
         pipeline.train(recipe(**{"class": none}), folder, tmp_path / "m.safetensors")
 
 
-def test_two_processes_train_one_model(folder, tmp_path):
+MATE = """
+import json, os, sys
+from pathlib import Path
+import numpy as np
+import torch
+from zspec.gasnet2 import pipeline
+
+def fit(task, *words):
+    done = original(task, *words)
+    last[task.name] = done.networks[0].out.weight.detach().numpy()
+    return done
+
+torch.set_num_threads(1)
+last, original, pipeline.fit = {}, pipeline.fit, fit
+folder, output = map(Path, sys.argv[1:3])
+pipeline.train(json.loads(sys.argv[3]), folder, output)
+np.savez(output.with_name("mate.npz"), **last)
+"""
+"""The second of two processes: keeps the weights with which each of its networks ends."""
+
+
+def test_two_processes_train_one_model(folder, tmp_path, monkeypatch):
+    """As torchrun starts them, but that the first is this one: that saves two imports of torch."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    common |= {"TORCHELASTIC_RUN_ID": "test", "OMP_NUM_THREADS": "1"}
+    ranks = [common | {"RANK": n, "LOCAL_RANK": n} for n in "01"]
     output = tmp_path / "m.safetensors"
-    toml = tmp_path / "r.toml"
-    toml.write_text(
-        'estimator = "gasnet2"\nseed = 3\nnetwork = { width = 0.0625 }\n'
-        'train = { epochs = 1, batch = 16, members = 1, point = false, device = "cpu" }\n'
-        + "".join(
-            "[[class]]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in entry.items())
-            for entry in CLASSES
-        )
-    )
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", "2", "-m", "zspec", "train", str(toml)]
-    command += ["--data", str(folder), "-o", str(output)]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    train = {"epochs": 1, "members": 1, "point": False}
+    given = recipe(network=TINY, train=train)
+    command = [sys.executable, "-c", MATE, str(folder), str(output), json.dumps(given)]
+    for name, value in ranks[0].items():
+        monkeypatch.setenv(name, value)
+    last, fit = {}, pipeline.fit
+
+    def keep(task, *words):
+        done = fit(task, *words)
+        last[task.name] = done.networks[0].out.weight.detach().numpy().copy()
+        return done
+
+    monkeypatch.setattr(pipeline, "fit", keep)
+    monkeypatch.setattr(pipeline.history, "draw", lambda folder, lines: None)
+    with subprocess.Popen(command, env=os.environ | ranks[1], stderr=subprocess.PIPE) as mate:
+        pipeline.train(given, folder, output)
+        assert mate.wait(60) == 0, mate.stderr.read().decode()
+    with np.load(tmp_path / "mate.npz") as other:
+        assert set(other) == set(last) == {"class 0", "z GALAXY", "z QSO"}
+        for name, weights in last.items():  # each saw half of a batch: gradients were averaged
+            np.testing.assert_array_equal(other[name], weights)
     model = load_estimator(str(output))
     assert np.isfinite(model.predict(Chunk(mocks(6), GRID)).prob).all()
 
@@ -629,7 +676,6 @@ def test_two_processes_train_one_model(folder, tmp_path):
 def test_gradients_are_derivatives():
     model, spectra = made(members=2), mocks()[:2]
     found = gradients.gradients(model, [spectra[:1], spectra[1:]])
-    x = torch.from_numpy(found.flux)
     x = torch.from_numpy(found.flux).requires_grad_()
     best = torch.from_numpy(found.best.astype(np.int64))
     prob = net(3, 99)(x).softmax(1).gather(1, best[:, None])  # not folded
@@ -668,6 +714,8 @@ def test_explain_draws_and_writes(folder, tmp_path):
         (["--rows", "a"], "--rows a"),
         (["--rows", "999"], "has no row 999"),
         (["--model", "likelihood"], "gasnet2 has gradients"),
+        (["-o", "why.gif"], "a picture ends with"),
+        (["-o", "nowhere/why.fits"], "no such folder"),
     ],
 )
 def test_explain_says_what_is_wrong(folder, tmp_path, words, said):

@@ -19,7 +19,7 @@ from zspec.evaluation.densities import read_densities
 from zspec.evaluation.frame import open_frame
 from zspec.evaluation.measure import Settings, evaluate
 from zspec.evaluation.sample import Choice, Columns, assemble
-from zspec.likelihood import conformal, scan, scatter
+from zspec.likelihood import conformal, scan, scatter, stretch
 from zspec.likelihood.basis import LIGHT, STEP
 from zspec.likelihood.calibration import Calibration
 from zspec.metrics import choose
@@ -350,6 +350,35 @@ def test_scatter_is_learned_by_redshift() -> None:
     none = scatter.learn(["STAR"] * 90, z[:90] / 1e4, 0.1 * sigma[:90], sigma[:90])
     assert none["STAR"][0][1] == scatter.FLOOR
     assert len(none["STAR"]) == 1
+
+
+def test_the_factor_of_sigma_is_learned_by_evidence() -> None:
+    rng = np.random.default_rng(8)
+    evidence = np.exp(rng.uniform(np.log(10), np.log(10_000), 4000))
+    truth = np.where(evidence < 300, 2.5, 1.0)
+    found = stretch.learn(["GALAXY"] * 4000, evidence, truth * rng.standard_normal(4000))
+    assert set(found) == {"GALAXY"}
+    assert len(found["GALAXY"]) == stretch.MOST
+    asked = np.array([[-40.0, 15.0], [4000.0, 1e6]])
+    factors = stretch.at(found, "GALAXY", asked)
+    assert factors[0] == pytest.approx(2.5, rel=0.1)
+    assert factors[1] == pytest.approx(1.0, rel=0.1)
+    assert (np.diff([factor for _, factor in found["GALAXY"]]) <= 0).all()
+    assert np.array_equal(stretch.at(found, "STAR", asked), np.ones((2, 2)))
+
+
+def test_the_factor_of_sigma_is_in_the_catalogue_and_is_kept(bare: Likelihood) -> None:
+    data = Chunk(seen(light(bare, 0.31)[None], 1.0))
+    plain = bare.predict(data)
+    knots = {"GALAXY": ((1.0, 3.0), (1e9, 3.0))}
+    wider = bare.calibrated_by(Calibration.restore(Calibration(stretch=knots).stored()))
+    assert wider.calibration.stretch == knots
+    found = wider.predict(data)
+    galaxy = [c.spectype for c in found.classes].index("GALAXY")
+    assert found.sigma[0, galaxy] == pytest.approx(3 * plain.sigma[0, galaxy])
+    others = np.arange(len(found.classes)) != galaxy
+    assert np.array_equal(found.sigma[0, others], plain.sigma[0, others], equal_nan=True)
+    assert np.array_equal(found.z, plain.z, equal_nan=True)
 
 
 def test_one_number_of_an_older_checkpoint_is_a_knot() -> None:

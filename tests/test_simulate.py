@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from zspec import ConfigError, OutputError, open_fits, plugins
+from zspec.cli.app import build
 from zspec.simulate import response, stream
 from zspec.simulate.artefacts import Artefact
 from zspec.simulate.files import write_mocks
@@ -260,6 +262,8 @@ def test_a_wrong_setting_is_one_line(settings, words):
         ("kind = ", "is no TOML"),
         ("kind = 'fibre'\nreference = 'x'\n[telescope]\narea = 'big'", "a number was expected"),
         ("kind = 'fibre'\nreferences = 'x'", "did you mean 'reference'"),
+        ("kind = 'fibre'\nreference = 'x'\n[telescope]\narea = 1", "key 'fibre' is missing"),
+        ("kind = 'fibre'\n[output]\nspacing = 'logg'", "one of 'linear', 'log' was"),
     ],
 )
 def test_a_wrong_instrument_is_one_line(tmp_path, text, words):
@@ -388,3 +392,11 @@ def test_an_instrument_is_immutable():
     with pytest.raises(dataclasses.FrozenInstanceError):
         made.spec.artefacts.blank = 1.0  # type: ignore[misc]
     assert Path(plugins.survey("desi").simulation).is_dir()
+
+
+def test_only_slitless_surveys_have_images(tmp_path):
+    command = ["simulate", "--survey", "desi", "-n", "2", "--image", "-o", str(tmp_path / "m")]
+    result = CliRunner().invoke(build(), command)
+    assert isinstance(result.exception, ConfigError)
+    assert "slitless surveys have images" in str(result.exception)
+    assert not (tmp_path / "m").exists()

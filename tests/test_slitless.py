@@ -435,6 +435,9 @@ def test_the_command_writes_spectra_images_and_truth(tmp_path):
     np.testing.assert_allclose(np.concatenate([p.truth.z for p in parts]), truth["Z"])
     with open_fits(folder / "images-00000.fits") as file:
         assert file.image("GI_IMAGE").shape == (3, 57, 445)
+        units = {hdu.name: hdu.header.get("BUNIT") for hdu in file.hdus if "_" in hdu.name}
+    assert units["GV_IMAGE"] == units["GI_IMAGE"] == "electron"
+    assert units["GV_VARIANCE"] == units["GI_VARIANCE"] == "electron2"
     observed = simulator(CSST(), 3).block(0)
     np.testing.assert_allclose(parts[0].arms[1].flux, observed.spectra.arms[1].flux[:3], rtol=2e-6)
 

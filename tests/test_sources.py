@@ -12,14 +12,17 @@ import pytest
 import torch
 
 from zspec import ConfigError, plugins, training
-from zspec.checkpoint import shipped
+from zspec.checkpoint import models, shipped
 from zspec.likelihood.templates import Template
 from zspec.simulate.sources import draw, forest, read_population
+from zspec.simulate.sources.bridging import bridged
+from zspec.simulate.sources.broadlines import measure
 from zspec.simulate.sources.density import best_bandwidth, kernels
 from zspec.simulate.sources.drawing import COLUMNS, NUMBERS
 from zspec.simulate.sources.families import Family, load, part_of
-from zspec.simulate.sources.learn import LINES, bridged, dn4000
-from zspec.simulate.sources.lines import add_lines, rule
+from zspec.simulate.sources.learn import dn4000
+from zspec.simulate.sources.lines import LINES, add_lines, rule
+from zspec.simulate.sources.plan import snr_at
 from zspec.simulate.sources.population import Depth, Population
 from zspec.simulate.sources.quasars import trough
 from zspec.simulate.sources.render import fine, redden, rungs, shift
@@ -105,10 +108,13 @@ def test_a_star_moves_as_its_velocity_says():
 
 def test_a_quasar_is_stretched_by_its_redshift():
     spectra = []
-    quasars = load()["quasar"]  # sources are drawn near their own redshift: here some share one
-    z = np.where(np.abs(quasars.facts["z"] - 1) < 0.35, np.float32(1), np.float32(9))
-    facts = {**quasars.facts, "z": z}
-    families = {**load(), "quasar": dataclasses.replace(quasars, facts=facts)}
+    quasars = load()["quasar"]
+    whole = measure(quasars.bank, quasars)[1].all(1)  # whatever the survey sees of them
+    bank = torch.where(whole[:, None], quasars.bank, quasars.bank[whole][:1])
+    far = {**quasars.facts, "z": np.full(len(bank), 9, np.float32)}  # from both: the same are drawn
+    still = torch.zeros_like(quasars.kernel)
+    plain = dataclasses.replace(quasars, bank=bank, facts=far, kernel=still)
+    families = {**load(), "quasar": plain}
     for at in (0.8, 1.8 * math.exp(2000 * GRID[1]) - 1):
         one = only("desi", "QSO", z=((at, 1.0), (at + 1e-9, 1.0)), bal=0.0, ebv=0.0)
         spectra.append(draw(one, 8, [5], GRID, families=families).flux)
@@ -306,6 +312,7 @@ def test_kernels_follow_the_data():
 
 def test_what_ships_is_small_and_can_be_learned_again():
     assert shipped()["sources"].stat().st_size < 8e6
+    assert "sources" not in models()  # nothing predicts with them
     recipe = training.find_recipe("sources")
     assert callable(training.learner(recipe["learn"]))
     with pytest.raises(ConfigError, match="did you mean 'sources'"):
@@ -320,7 +327,11 @@ def test_what_ships_is_small_and_can_be_learned_again():
         ("[[class]]\nlable='A'", "did you mean 'label'"),
         (
             "band = 3\n" + "[[class]]\nlabel='A'\nspectype='STAR'\nfamily='star'\nmagnitude=4",
-            "wrong",
+            "magnitude = 4: a list of pairs was expected",
+        ),
+        (
+            "[[class]]\nlabel=1\nspectype='A'\nfamily='star'\nmagnitude=[[1, 0], [2, 1]]",
+            "label = 1",
         ),
         ("band = ", "is no TOML"),
     ],
@@ -343,3 +354,34 @@ def test_impossible_draws_are_refused():
     blind = dataclasses.replace(only("sdss", "GALAXY AGN"), depth=Depth(20.0, 1e-6, 19.5))
     with pytest.raises(ConfigError, match="the rule gave no 'AGN'"):
         draw(blind, 1, [1], GRID)
+
+
+def test_quasars_have_lines_where_they_are_seen():
+    """Sources are extrapolations far from their own redshift, and some of those have troughs."""
+    population = read_population(plugins.survey("sdss").simulation / "population.toml")
+    family = load()["quasar"]
+    far = measure(family.bank, family)[1]
+    assert not far.all()  # there is something to avoid
+    only = tuple(c for c in population.classes if c.family == "quasar")
+    quasars = dataclasses.replace(population, classes=only, ebv=0.0)
+    wave = torch.exp(torch.linspace(math.log(3500), math.log(10500), 6000, dtype=torch.float64))
+    made = draw(quasars, 64, [4], wave, seds="test")
+    z, plain = torch.from_numpy(made.truth["Z"]), made.truth["BAL"] == 0
+    for low, high in ((1800, 2000), (2680, 2910)):  # C III], Mg II
+        for flux, one in zip(made.flux[plain], z[plain], strict=True):
+            at = (wave / (1 + one) > low) & (wave / (1 + one) < high)
+            if wave[0] < low * (1 + one) and high * (1 + one) < wave[-1]:
+                ends = torch.cat([flux[at][:20], flux[at][-20:]]).mean()
+                assert flux[at].min() > 0.4 * ends
+
+
+@pytest.mark.parametrize("survey", ["sdss", "desi", "4most"])
+def test_flat_magnitudes_reach_from_faint_to_bright(survey):
+    """The SNR that the depth gives to the ends of each class: 1 to 50, about."""
+    population = read_population(plugins.survey(survey).simulation / "population.toml", flat=True)
+    for one in population.classes:
+        bright, faint = snr_at(
+            population.depth, np.array([one.magnitude[0][0], one.magnitude[-1][0]])
+        )
+        assert faint < 2
+        assert bright > (4 if one.share < 0.2 else 35)  # the faint part of a class is faint

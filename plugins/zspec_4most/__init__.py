@@ -119,6 +119,10 @@ class FourMost(Survey):
         ours = {"WAVE", "FLUX", "ERR_FLUX", "QUAL"}
         return any(h.name == "PHASE3SPECTRUM" and ours <= set(h.columns) for h in tables)
 
+    def count(self, hdus: Sequence[HDU]) -> int | None:
+        """Rows of the table of spectra."""
+        return next((h.shape[0] for h in hdus if find_columns(h) is not None), None)
+
     def read(
         self, path: Path, rows: range | None = None, options: Options | None = None
     ) -> Iterator[Spectra]:

@@ -135,6 +135,12 @@ class CSST(Survey):
         needed |= {layout.wave_column, layout.flux_column, layout.error_column}
         return any(h.name == layout.spectra and needed <= set(h.columns) for h in hdus)
 
+    def count(self, hdus: Sequence[HDU]) -> int | None:
+        """Rows of a band's image, in the declared layout; those of a table are not sources."""
+        names = [Layout().flux.format(band=band) for band in self.arms]
+        images = [h for h in hdus if h.kind == "image" and h.name in names and len(h.shape) > 1]
+        return max((h.shape[0] for h in images), default=None)
+
     def read(
         self, path: Path, rows: range | None = None, options: Options | None = None
     ) -> Iterator[Spectra]:

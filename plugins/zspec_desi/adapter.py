@@ -96,6 +96,11 @@ class DESI(Survey):
         """Flux, ivar and wavelengths of an arm, by the names that DESI gives them."""
         return any(images.is_complete(hdus, arm) for arm in images.find_arms(hdus))
 
+    def count(self, hdus: Sequence[HDU]) -> int | None:
+        """Rows of the first arm's flux."""
+        arms = images.find_arms(hdus)
+        return next((h.shape[0] for h in hdus if arms and h.name == f"{arms[0]}_FLUX"), None)
+
     def read(
         self, path: Path, rows: range | None = None, options: Options | None = None
     ) -> Iterator[Spectra]:

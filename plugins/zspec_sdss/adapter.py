@@ -132,6 +132,14 @@ class SDSS(Survey):
         """Whether these are the HDUs of one of the products above."""
         return any(matches(hdus) for matches, _ in FORMATS)
 
+    def count(self, hdus: Sequence[HDU]) -> int | None:
+        """Fibres of a plate, rows of a training table or of images; the others hold one."""
+        if spplate.matches(hdus):
+            return spplate.count(hdus)
+        if table.matches(hdus):
+            return table.count(hdus)
+        return imagegrid.count(hdus) if imagegrid.matches(hdus) else None
+
     def read(
         self, path: Path, rows: range | None = None, options: Options | None = None
     ) -> Iterator[Spectra]:

@@ -21,6 +21,11 @@ def matches(hdus: Sequence[HDU]) -> bool:
     return {"FLUX", "IVAR", "LOGLAM"} <= images.keys() and len(images["FLUX"].shape) == 2
 
 
+def count(hdus: Sequence[HDU]) -> int:
+    """Spectra of a file that matches."""
+    return next(hdu.shape[0] for hdu in hdus if hdu.name == "FLUX")
+
+
 def read(file: FitsFile, rows: range | None, options: SDSS.Options) -> Iterator[Spectra]:
     """The spectra in chunks. There are no masks, so that the options do not matter."""
     shape = file.hdus[file.index("FLUX")].shape

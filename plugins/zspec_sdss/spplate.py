@@ -35,6 +35,11 @@ def matches(hdus: Sequence[HDU]) -> bool:
     return plate and all(hdu.shape == flux.shape for hdu in hdus[IVAR:WDISP])
 
 
+def count(hdus: Sequence[HDU]) -> int:
+    """Fibres of a file that matches."""
+    return hdus[FLUX].shape[0]
+
+
 def read(file: FitsFile, rows: range | None, options: SDSS.Options) -> Iterator[Spectra]:
     """The fibres in the order of the file, in chunks."""
     n = file.hdus[FLUX].shape[0]

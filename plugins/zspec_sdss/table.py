@@ -24,6 +24,11 @@ def matches(hdus: Sequence[HDU]) -> bool:
     return _index(hdus) is not None
 
 
+def count(hdus: Sequence[HDU]) -> int:
+    """Rows of a file that matches."""
+    return hdus[_index(hdus) or 0].shape[0]
+
+
 def read(file: FitsFile, rows: range | None, options: SDSS.Options) -> Iterator[Spectra]:
     """The rows of the table, in chunks."""
     index = _index(file.hdus) or 0

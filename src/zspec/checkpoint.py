@@ -30,7 +30,8 @@ UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 def save(path: Path, tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> None:
     """Write tensors and metadata beside ``path`` and rename. Raises OutputError if that fails.
 
-    ``meta`` must hold ``estimator``; ``format`` and ``zspec`` (version) are added.
+    ``meta`` of a model holds ``estimator``, of anything else what it ``holds``; ``format`` and
+    ``zspec`` (version) are added.
     """
     from safetensors.torch import save as to_bytes
 
@@ -95,6 +96,11 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
 
+def models() -> dict[str, Path]:
+    """The shipped checkpoints that predict, by name."""
+    return {name: path for name, path in shipped().items() if "estimator" in metadata(path)}
+
+
 DEFAULT = "likelihood"
 """The model where none is named and no other is made for the survey."""
 
@@ -109,7 +115,7 @@ def default(survey: str | None) -> str:
 
 def find(model: str) -> Path:
     """The checkpoint that a user means: a shipped name or a file. Raises ConfigError."""
-    known = shipped()
+    known = models()
     if model in known:
         return known[model]
     path = Path(model)
@@ -126,7 +132,9 @@ def load_estimator(model: str, device: str = "cpu") -> Estimator:
     from zspec import plugins
 
     path = find(model)
-    name = str(metadata(path).get("estimator"))
-    loaded = plugins.estimator(name).load(path, device)
+    meta = metadata(path)
+    if "estimator" not in meta:
+        raise ConfigError(f"{path}: is no model, it holds {meta.get('holds', 'something else')}")
+    loaded = plugins.estimator(str(meta["estimator"])).load(path, device)
     loaded.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     return loaded

@@ -48,7 +48,7 @@ SENTENCES: dict[ZWarn, str] = {
     ZWarn.NODATA: "No usable pixel at all; Z is 0 and means nothing.",
     ZWarn.BAD_MINFIT: "The fit around the minimum failed; ZERR means nothing.",
     ZWarn.POORDATA: "The survey itself calls the data of this spectrum poor.",
-    ZWarn.OUT_OF_DISTRIBUTION: "Nothing like this was seen in training.",
+    ZWarn.OUT_OF_DISTRIBUTION: "Unlike nearly all spectra in training, by features or best fit.",
     ZWarn.MULTIMODAL: "Two or more redshifts hold a large share of the posterior.",
     ZWarn.CLASS_AMBIGUOUS: "Two or more classes hold a large share of the posterior.",
     ZWarn.UNSTABLE: "The ensemble's sigma is above the validation MAE of the class.",

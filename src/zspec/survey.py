@@ -227,6 +227,14 @@ class Survey:
         """Whether a file with these HDUs is one that ``read`` can read. Never raises."""
         raise NotImplementedError
 
+    def count(self, hdus: Sequence[HDU]) -> int | None:
+        """How many rows a file with these HDUs has: all ROW are below it.
+
+        Large files are predicted in units of some rows, by several workers and again after a break.
+        None: not known without its data, and the file is one unit.
+        """
+        return None
+
     def read(self, path: Path, rows: range | None = None, options: Any = None) -> Iterator[Spectra]:
         """Yield the spectra of a file in chunks, in the file's order.
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from zspec.calibrate import FEWEST, learn
 from zspec.calibration.maps import Calibration, Floats, Method, covariate
-from zspec.errors import ConfigError, InputError
+from zspec.errors import ConfigError, InputError, OutputError
 from zspec.metrics.registry import GOOD
 
 if TYPE_CHECKING:
@@ -92,10 +92,13 @@ def _judge(
 
 
 def write_maps(path: Path, maps: Mapping[str, Calibration], meta: Mapping[str, Any]) -> None:
-    """Write maps as JSON."""
+    """Write maps as JSON. Raises OutputError where that fails."""
     stored = {name: calibration.stored() for name, calibration in maps.items()}
     text = json.dumps({"format": FORMAT, **meta, "maps": stored}, indent=1, sort_keys=True)
-    path.write_text(text + "\n", encoding="utf-8")
+    try:
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 def read_maps(path: Path) -> dict[str, Calibration]:
@@ -113,8 +116,11 @@ def apply_maps(catalogue: Catalog, maps: Mapping[str, Calibration]) -> int:
     """Calibrate ZERR and ZCONF of HDU REDSHIFTS in place; the number of rows that a map was for.
 
     ZCONF is the probability of |dz|/(1+z) within the threshold of ``gf`` by the mapped
-    distribution; 0.0015 where a class has none.
+    distribution; 0.0015 where a class has none. Raises ConfigError for a catalogue that was mapped
+    before, and for one without a row that a map is for.
     """
+    if "CALIBMAP" in catalogue.header:
+        raise ConfigError(f"the catalogue is calibrated already, by {catalogue.header['CALIBMAP']}")
     table = catalogue.redshifts
     x = covariate(np.asarray(table["SNR"]))
     z, sigma = (np.asarray(table[name], np.float64) for name in ("Z", "ZERR"))
@@ -128,5 +134,7 @@ def apply_maps(catalogue: Catalog, maps: Mapping[str, Calibration]) -> int:
         table["ZCONF"][rows] = calibration.within(limit, x[rows])
         table["ZERR"][rows] = sigma[rows] * calibration.widening(x[rows])
         count += len(rows)
+    if not count:
+        raise ConfigError(f"the maps are for {', '.join(maps)}, and no row with a ZERR is of these")
     catalogue.header["CALIB"] = True
     return count

@@ -10,14 +10,33 @@ from zspec.cli.calibrate import calibrate
 from zspec.cli.evaluate import evaluate
 from zspec.cli.explain import explain
 from zspec.cli.info import info
+from zspec.cli.inspect import inspect
+from zspec.cli.merge import merge
 from zspec.cli.models import models
+from zspec.cli.new_survey import new_survey
+from zspec.cli.plot import plot
 from zspec.cli.predict import predict
 from zspec.cli.report import report
 from zspec.cli.simulate import simulate
 from zspec.cli.surveys import surveys
 from zspec.cli.train import train
 
-COMMANDS = (predict, evaluate, report, surveys, models, info, train, simulate, calibrate, explain)
+COMMANDS = (
+    predict,
+    merge,
+    evaluate,
+    report,
+    plot,
+    inspect,
+    surveys,
+    models,
+    info,
+    train,
+    simulate,
+    calibrate,
+    explain,
+    new_survey,
+)
 """In the order of the help."""
 
 

@@ -35,17 +35,19 @@ def explain(
 
     zspec explain spPlate-0266-51602.fits --rows 0,5 --model gasnet2-sdss -o why.png
     """
-    from zspec import checkpoint, sources
+    from zspec import catalog, checkpoint, sources
     from zspec import device as devices
     from zspec.cli import terminal
     from zspec.cli.predict import parse_options
-    from zspec.errors import OutputError
     from zspec.estimators.gasnet2 import GasNet2
     from zspec.gasnet2 import gradients
+    from zspec.plotting import output as pictures
 
     wanted = parse_rows(rows)
-    if output.exists() and not overwrite:
-        raise OutputError(f"{output}: exists; replace it with --overwrite")
+    if output.suffix == ".fits":
+        catalog.check_output(output, [file], overwrite)
+    else:
+        pictures.check(output, overwrite)
     estimator = checkpoint.load_estimator(model, devices.resolve(device))
     if not isinstance(estimator, GasNet2):
         raise ConfigError(f"model {model!r} is of {estimator.name}; gasnet2 has gradients")

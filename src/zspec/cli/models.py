@@ -22,7 +22,7 @@ def models(
     from zspec import checkpoint
     from zspec.cli import terminal
 
-    paths = checkpoint.shipped() | {str(path): path for path in files or []}
+    paths = checkpoint.models() | {str(path): path for path in files or []}
     found = {name: checkpoint.metadata(path) for name, path in paths.items()}
     if json:
         terminal.say_json(found)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from zspec.errors import ConfigError
+
+if TYPE_CHECKING:
+    from zspec.survey import Survey
 
 
 def simulate(
@@ -59,7 +62,7 @@ def simulate(
     set_threads(threads)
     settings = parse_settings(setting or [])
     if image:
-        settings["images"] = "true"  # the key that an instrument with images has
+        settings |= ask_images(plugins.survey(survey))
     source = simulator(
         plugins.survey(survey),
         seed,
@@ -77,6 +80,15 @@ def simulate(
     say(f"spectra  {number} of {survey}, seed {seed}, in {len(written) - 1} files in {output}")
     say(f"truth    {written[-1]}")
     say(f"rate     {number / seconds:.0f} spectra/s")
+
+
+def ask_images(survey: Survey) -> dict[str, str]:
+    """The setting of an instrument with images. Raises ConfigError for any other survey's."""
+    from zspec.simulate.instrument import kind_of
+
+    if survey.simulation is not None and kind_of(survey.simulation / "instrument.toml") == "fibre":
+        raise ConfigError(f"--image: survey {survey.name} has fibres; slitless surveys have images")
+    return {"images": "true"}
 
 
 def parse_settings(given: list[str]) -> dict[str, str]:

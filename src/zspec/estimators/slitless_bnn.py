@@ -122,7 +122,7 @@ class SlitlessBNN(Estimator):
 
         said = parse(recipe)
         grid = plugins.survey(said.data.survey).grid
-        train, valid = samples.load(said.data, data, grid, said.seed)
+        train, valid = samples.load(said.data, data, grid, said.seed, said.label.spectype)
         counts = (len(train), len(valid), len(grid), said.seed)
         log.info("%d spectra to train on, %d to validate, %d pixels, seed %d", *counts)
         kept = output.with_name(f"{output.stem}.resume.safetensors")

@@ -22,10 +22,10 @@ def newest(folder: Path) -> Path:
 def catalogues(folder: Path) -> Iterator[Path]:
     """The finished catalogues of zspec in a folder, the newest first.
 
-    What a broken run left (``.partial.fits``) and hidden files are none.
+    Hidden files are none.
     """
     files = [path for path in folder.glob("*.fits") if not path.name.startswith(".")]
-    files = [path for path in files if not path.name.endswith(".partial.fits") and path.is_file()]
+    files = [path for path in files if path.is_file()]
     files.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     return filter(is_catalogue, files)
 

@@ -18,26 +18,28 @@ COLUMNS = tuple(f.name for f in dataclasses.fields(Line))
 
 
 def write(folder: Path, lines: Sequence[Line]) -> None:
-    """Write the table, and the picture where matplotlib is there. Raises OutputError."""
+    """Write the table. Raises OutputError."""
     try:
         with (folder / "history.csv").open("w", newline="", encoding="utf-8") as handle:
             table = csv.DictWriter(handle, COLUMNS)
             table.writeheader()
             table.writerows(dataclasses.asdict(line) for line in lines)
-        draw(folder / "history.png", lines)
     except OSError as error:
         raise OutputError(f"{folder}: history cannot be written ({error})") from None
 
 
-def draw(path: Path, lines: Sequence[Line]) -> None:
-    """Loss and score of every task against the epoch; one column a task."""
+def draw(folder: Path, lines: Sequence[Line]) -> None:
+    """Loss and score of every task against the epoch, where matplotlib is there; a column a task.
+
+    Raises OutputError.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError:
         log.info("no picture of the training: matplotlib is missing (extra 'plot')")
         return
     tasks = list(dict.fromkeys(line.task for line in lines))
-    figure = Figure(figsize=(3.2 * max(len(tasks), 1), 5), layout="constrained")
+    figure = Figure(figsize=(3.2 * len(tasks), 5), layout="constrained")
     axes = figure.subplots(2, len(tasks), squeeze=False, sharex=True)
     for column, task in enumerate(tasks):
         mine = [line for line in lines if line.task == task]
@@ -50,10 +52,12 @@ def draw(path: Path, lines: Sequence[Line]) -> None:
             bottom.set_yscale("log")
         bottom.set_xlabel("epoch")
         bottom.set_ylabel("MAE" if task.startswith("z ") else "accuracy")
-    if tasks:
-        axes[0, 0].set_ylabel("loss")
-        axes[0, 0].legend(["training", "validation"], fontsize=8)
-    figure.savefig(path, dpi=110)
+    axes[0, 0].set_ylabel("loss")
+    axes[0, 0].legend(["training", "validation"], fontsize=8)
+    try:
+        figure.savefig(folder / "history.png", dpi=110)
+    except OSError as error:
+        raise OutputError(f"{folder}: history cannot be drawn ({error})") from None
 
 
 def _curves(axis: Any, lines: Sequence[Line], what: str) -> None:

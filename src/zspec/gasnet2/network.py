@@ -57,8 +57,6 @@ class NetworkSettings:
         """Refuse what makes no network. Raises ValueError."""
         if not 0 < self.width <= 4 or not 0 <= self.dropout < 1 or not self.start_sd >= 0:
             raise ValueError("width must be in (0, 4], dropout in [0, 1), start_sd >= 0")
-        if self.scale not in ("unit", "rms"):
-            raise ValueError(f"scale {self.scale!r}: expected unit or rms")
         if not self.bn_eps > 0 or not 0 < self.bn_momentum <= 1:
             raise ValueError("bn_eps must be > 0 and bn_momentum in (0, 1]")
 

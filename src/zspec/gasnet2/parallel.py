@@ -1,4 +1,4 @@
-"""Several processes that train one model: ``torchrun --nproc-per-node N --no-python zspec train``.
+"""Several processes that train one model: ``torchrun --nproc-per-node N -m zspec train``.
 
 Each process takes its share of every batch, and DistributedDataParallel averages the gradients.
 Batch norm sees the process's share only, as PyTorch's does, so that the result depends on their

@@ -66,7 +66,7 @@ def train(given: Mapping[str, Any], data: Path, output: Path, every: float = STA
         log.info("seed %d, %s, %d process(es)", recipe.seed, mates.device, mates.size)
         trained = run(recipe, sets, mates, folder, every)
         if mates.leads:
-            _assemble(recipe, given, sets, trained).save(output)
+            _assemble(recipe, given, sets, trained, mates.device).save(output)
             for left in folder.glob("*.safetensors"):
                 left.unlink()
         mates.wait()
@@ -111,6 +111,8 @@ def run(
             lines += progress.history
             history.write(folder, lines)
             done[task.name] = _trained(progress, recipe, task)
+    if mates.leads:
+        history.draw(folder, lines)
     return done
 
 
@@ -171,7 +173,11 @@ def _redshifts(samples: Samples) -> Set:
 
 
 def _assemble(
-    recipe: Recipe, given: Mapping[str, Any], sets: Sets, trained: Mapping[str, Trained]
+    recipe: Recipe,
+    given: Mapping[str, Any],
+    sets: Sets,
+    trained: Mapping[str, Trained],
+    device: str,
 ) -> Any:
     """The estimator, with its figures on the validation set."""
     from zspec.estimators.gasnet2 import GasNet2
@@ -201,7 +207,7 @@ def _assemble(
         "surveys": [recipe.data.survey] if recipe.data.survey else [],
         "training": {name: dict(one.figures) for name, one in trained.items()},
     }
-    made = GasNet2(recipe.specs, networks, config, meta)
+    made = GasNet2(recipe.specs, networks, config, meta, device)
     measured = validate(made, sets.valid)
     made.meta["figures"] = {"split": sets.counts(), **measured}
     limits = {i: measured["mae"][recipe.classes[i].name] for i in with_z}
@@ -216,12 +222,13 @@ def validate(model: Any, valid: Samples) -> dict[str, Any]:
     Without a point network the MAE is that of the ensemble's mean. The true class is given, as in
     the paper's Table 4.
     """
-    prob = torch.cat([model.probabilities(x) for x in torch.split(valid.flux, 1024)])
+    parts = torch.split(valid.flux, 1024)
+    prob = torch.cat([model.probabilities(x.to(model.device)).cpu() for x in parts])
     right = (prob.argmax(1) == valid.label).double().mean()
     mae, ensemble = {}, {}
     for number in model.placed.members:
         own = valid.of(number)
-        members, point = model.redshifts(number, own.flux)
+        members, point = model.redshifts(number, own.flux.to(model.device))
         truth, name = own.z.double().numpy(), model.classes[number].name
         ensemble[name] = float(abs(members.mean(axis=0) - truth).mean())
         mae[name] = ensemble[name] if point is None else float(abs(point - truth).mean())

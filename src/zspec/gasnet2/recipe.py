@@ -14,17 +14,15 @@ An unknown key is a ConfigError that names the nearest one.
 from __future__ import annotations
 
 import dataclasses
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from zspec.errors import ConfigError, unknown
 from zspec.estimator import ClassSpec
 from zspec.gasnet2.network import NetworkSettings
-
-T = TypeVar("T")
+from zspec.settings import build
 
 Z_MARGIN = 0.05
 """How far beyond the labels' range a prediction may lie before it is cut and Z_FITLIMIT set."""
@@ -101,13 +99,11 @@ class TrainSettings:
             raise ValueError("epochs, batch, halve and members must be 1 or more")
         if not (self.rate > 0 and self.huber > 0 and self.z_scale > 0):
             raise ValueError("rate, huber and z_scale must be > 0")
-        if len(self.z_clip) != 2 or not self.z_clip[0] < self.z_clip[1]:
+        if not self.z_clip[0] < self.z_clip[1]:
             raise ValueError("z_clip must be two redshifts that increase")
-        if self.precision not in ("auto", "float32", "bfloat16"):
-            raise ValueError(f"precision {self.precision!r}: expected auto, float32 or bfloat16")
         if not 0 <= self.contamination < 1:
             raise ValueError("contamination must be in [0, 1)")
-        if len(self.split) != 3 or min(self.split) < 0 or abs(sum(self.split) - 1) > 1e-6:
+        if min(self.split) < 0 or abs(sum(self.split) - 1) > 1e-6:
             raise ValueError("split must be three shares that sum to 1")
 
     def of_redshifts(self) -> TrainSettings:
@@ -138,8 +134,6 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         """Refuse what names no data. Raises ValueError."""
-        if self.source not in ("files", "simulator"):
-            raise ValueError(f"source {self.source!r}: expected files or simulator")
         if self.source == "files" and not self.files:
             raise ValueError("files: name files or folders with labelled spectra")
         if self.source == "simulator" and not self.survey:
@@ -160,13 +154,9 @@ class PredictSettings:
     """Of the weights in the checkpoint."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no probability or no precision. Raises ValueError."""
+        """Refuse what is no probability. Raises ValueError."""
         if not 0 <= self.threshold <= 1:
             raise ValueError("threshold must be in [0, 1]")
-        if self.precision not in ("float32", "bfloat16"):
-            raise ValueError(f"precision {self.precision!r}: expected float32 or bfloat16")
-        if self.store not in ("float32", "float16"):
-            raise ValueError(f"store {self.store!r}: expected float32 or float16")
 
 
 @dataclass(frozen=True)
@@ -219,11 +209,11 @@ def parse(given: Mapping[str, Any]) -> Recipe:
     for key in given:
         if key not in KEYS:
             raise ConfigError(f"recipe: {unknown('key', key, KEYS)}")
-    made = {name: _table(kind, name, given.get(name, {})) for name, kind in TABLES.items()}
+    made = {name: build(kind, given.get(name, {}), name) for name, kind in TABLES.items()}
     entries = given.get("class", [])
     if not isinstance(entries, list):
         raise ConfigError("recipe: key 'class' must be a list of tables, [[class]]")
-    classes = tuple(_table(ClassEntry, "class", entry) for entry in entries)
+    classes = tuple(build(ClassEntry, entry, "class") for entry in entries)
     seed = given.get("seed", Recipe.seed)
     if not isinstance(seed, int) or seed < 0:
         raise ConfigError(f"recipe: seed {seed!r} must be a whole number, 0 or more")
@@ -231,49 +221,3 @@ def parse(given: Mapping[str, Any]) -> Recipe:
         return Recipe(classes=classes, seed=seed, **made)
     except ValueError as error:
         raise ConfigError(f"recipe: {error}") from None
-
-
-def _table(kind: type[T], name: str, given: Any) -> T:
-    """One table as a dataclass, strictly."""
-    if not isinstance(given, Mapping):
-        raise ConfigError(f"recipe: key {name!r} must be a table")
-    hints = typing.get_type_hints(kind)
-    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    values = {}
-    for key, value in given.items():
-        if key not in fields:
-            raise ConfigError(f"recipe: {unknown('key', f'{name}.{key}', _full(name, fields))}")
-        values[key] = _convert(f"{name}.{key}", value, hints[key])
-    missing = [
-        f"{name}.{key}"
-        for key, f in fields.items()
-        if key not in values
-        and f.default is dataclasses.MISSING
-        and f.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise ConfigError(f"recipe: key {missing[0]!r} is missing")
-    try:
-        return kind(**values)
-    except ValueError as error:
-        raise ConfigError(f"recipe: {name}: {error}") from None
-
-
-def _full(name: str, fields: Mapping[str, Any]) -> list[str]:
-    return [f"{name}.{key}" for key in fields]
-
-
-def _convert(key: str, value: Any, hint: Any) -> Any:
-    """A TOML value as a field's type. Raises ConfigError for one of another kind."""
-    origin = typing.get_origin(hint)
-    if origin is tuple and isinstance(value, (list, tuple)):
-        inner = typing.get_args(hint)[0]
-        return tuple(_convert(key, v, inner) for v in value)
-    plain = str if origin is Literal else origin or hint
-    if isinstance(value, bool) and plain is not bool:
-        raise ConfigError(f"recipe: {key} = {value!r} has the wrong type")
-    if plain is float and isinstance(value, int):
-        return float(value)
-    if isinstance(value, plain):
-        return value
-    raise ConfigError(f"recipe: {key} = {value!r} has the wrong type")

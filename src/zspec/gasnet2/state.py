@@ -15,7 +15,7 @@ from zspec import checkpoint
 from zspec.errors import ConfigError
 
 if TYPE_CHECKING:
-    from zspec.gasnet2.training import Progress
+    from zspec.gasnet2.training import Progress, Task
 
 KIND = "gasnet2-state"
 """What stands for the estimator's name, so that no state is taken for a model."""
@@ -23,7 +23,7 @@ ADAM = ("step", "exp_avg", "exp_avg_sq")
 """What Adam keeps of every parameter."""
 
 
-def save(path: Path, progress: Progress, task: str) -> None:
+def save(path: Path, progress: Progress, task: Task) -> None:
     """Write the state, in one piece or not at all. Raises OutputError where that fails."""
     tensors: dict[str, Tensor] = {}
     pairs = zip(progress.networks, progress.optimisers, progress.best, strict=True)
@@ -38,7 +38,8 @@ def save(path: Path, progress: Progress, task: str) -> None:
                 tensors[f"{number}.adam.{index}.{name}"] = kept[name]
     meta = {
         "estimator": KIND,
-        "task": task,
+        "task": task.name,
+        "data": task.data,
         "epoch": progress.epoch,
         "score": progress.score,
         "history": [dataclasses.asdict(line) for line in progress.history],
@@ -46,7 +47,7 @@ def save(path: Path, progress: Progress, task: str) -> None:
     checkpoint.save(path, tensors, meta)
 
 
-def resume(path: Path, progress: Progress, task: str) -> None:
+def resume(path: Path, progress: Progress, task: Task) -> None:
     """Bring ``progress``, at its start, to where the state at ``path`` stands, if there is one.
 
     Raises ConfigError for the state of another training.
@@ -56,8 +57,10 @@ def resume(path: Path, progress: Progress, task: str) -> None:
     if not path.exists():
         return
     tensors, meta = checkpoint.load(path)
-    if meta.get("estimator") != KIND or meta.get("task") != task:
-        raise ConfigError(f"{path}: is no state of {task!r}")
+    if meta.get("estimator") != KIND or meta.get("task") != task.name:
+        raise ConfigError(f"{path}: is no state of {task.name!r}")
+    if meta.get("data") != task.data:
+        raise ConfigError(f"{path}: is of a training on other data; delete it, or name them again")
     try:
         for number in range(len(progress.networks)):
             _restore(progress, number, _below(tensors, f"{number}."))
@@ -84,12 +87,3 @@ def _restore(progress: Progress, number: int, tensors: dict[str, Tensor]) -> Non
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Those tensors whose names start so, without the start."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def finished(path: Path, task: str, epochs: int) -> bool:
-    """Whether the state at ``path`` is that of a task that has all its epochs."""
-    if not path.exists():
-        return False
-    meta = checkpoint.metadata(path)
-    same = meta.get("estimator") == KIND and meta.get("task") == task
-    return bool(same and meta.get("epoch") == epochs)

@@ -8,6 +8,7 @@ the same weights, bit for bit on one CPU process; see :mod:`zspec.gasnet2.state`
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import time
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from zspec.errors import ConfigError
 from zspec.gasnet2 import state
 from zspec.gasnet2.network import NetworkSettings, ResNet
 from zspec.gasnet2.parallel import Crew
@@ -65,6 +67,14 @@ class Task:
     """Seed of the order of batches."""
     train: Set
     valid: Set
+
+    @property
+    def data(self) -> str:
+        """SHA-256 of the targets: a training that goes on must see the data that it began with."""
+        digest = hashlib.sha256()
+        for part in (self.train, self.valid):
+            digest.update(part.target.numpy().tobytes())
+        return digest.hexdigest()
 
 
 @dataclass
@@ -127,10 +137,11 @@ def fit(
 ) -> Progress:
     """Train all networks of a task, from the state ``saved`` where there is one.
 
-    ``tell`` gets the lines of each epoch. ``every``: seconds between two states.
+    ``tell`` gets the lines of each epoch. ``every``: seconds between two states. Raises ConfigError
+    where ``saved`` is of another training, and where the loss is no longer finite.
     """
     progress = begin(task, network, settings, crew)
-    state.resume(saved, progress, task.name)
+    state.resume(saved, progress, task)
     train, valid = task.train.to(crew.device), task.valid.to(crew.device)
     wrapped = [crew.wrap(one) for one in progress.networks]
     written = time.monotonic()
@@ -141,7 +152,7 @@ def fit(
         if crew.leads:
             tell(_judge(task, valid, progress, settings, learned))
             if last or time.monotonic() - written >= every:
-                state.save(saved, progress, task.name)
+                state.save(saved, progress, task)
                 written = time.monotonic()
         crew.wait()
     return progress
@@ -229,6 +240,10 @@ def _judge(
     lines = []
     for number, network in enumerate(progress.networks):
         loss, score = _validate(task, network, valid, settings)
+        if not math.isfinite(loss):
+            raise ConfigError(
+                f"{task.name}: the loss is {loss} after epoch {progress.epoch}; lower train.rate"
+            )
         goodness = score if task.kind == "class" else -score
         if goodness > progress.score[number]:
             progress.score[number] = goodness

@@ -71,7 +71,7 @@ class Basis:
         log10 = np.interp(10 ** (shift.cpu().numpy() * STEP) - 1, knots, logs)
         return torch.from_numpy(-2 * math.log(10) * log10).to(shift.device)
 
-    @property
+    @cached_property
     def ends(self) -> tuple[float, float]:
         """``z_range`` in grid pixels."""
         low, high = (math.log10(1 + z) / STEP for z in self.z_range)

@@ -11,6 +11,11 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+CUBIC = torch.tensor(
+    [[1, 4, 1, 0], [-3, 0, 3, 0], [3, -6, 3, 0], [-1, 3, -3, 1]], dtype=torch.float64
+).div(6)
+"""(power, 4) uniform cubic B-splines as polynomials of the fraction (de Boor 1978)."""
+
 
 def coefficients(values: torch.Tensor) -> torch.Tensor:
     """(..., pixel) coefficients of the spline that runs through values; 0 beyond both ends."""
@@ -29,13 +34,12 @@ def sample(spline: torch.Tensor) -> torch.Tensor:
 
 def taps(fraction: torch.Tensor) -> torch.Tensor:
     """(..., 4) weights of coefficients -1, 0, 1, 2 at ``fraction`` in [0, 1) beyond pixel 0."""
-    f, g = fraction, -fraction + 1
-    f2, g2 = f * f, g * g
-    near = (f2 * (f - 2) * 3 + 4, g2 * (g - 2) * 3 + 4)
-    return torch.stack([g2 * g, *near, f2 * f], dim=-1) / 6
+    square = fraction * fraction
+    powers = torch.stack([torch.ones_like(fraction), fraction, square, square * fraction], -1)
+    return powers @ CUBIC.to(fraction)
 
 
 def slopes(fraction: torch.Tensor) -> torch.Tensor:
     """(..., 4) derivatives of :func:`taps`: weights that give the slope per pixel."""
-    f, g = fraction, -fraction + 1
-    return torch.stack([-g * g, f * (f * 3 - 4), g * (g * -3 + 4), f * f], dim=-1) / 2
+    powers = torch.stack([torch.ones_like(fraction), 2 * fraction, 3 * fraction * fraction], -1)
+    return powers @ CUBIC[1:].to(fraction)

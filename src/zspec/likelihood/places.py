@@ -19,6 +19,8 @@ from zspec.likelihood.pixels import Native
 
 PAD = 16
 """Zeros beyond the ends of a basis, so that its spline runs out to 0."""
+RHYTHM = 512
+"""Tables of stretches are longer by multiples of it, so that spectra share them."""
 
 Weights = Callable[[torch.Tensor], torch.Tensor]
 """Fractions (...) to weights (..., 4) of four neighbours."""
@@ -28,18 +30,23 @@ Weights = Callable[[torch.Tensor], torch.Tensor]
 class Stretch:
     """A basis at m candidates' pixels, which are neighbours on the grid."""
 
-    values: torch.Tensor
-    """(m, pixel + 3, K) spline coefficients, from one before the first pixel."""
+    table: torch.Tensor
+    """(rest, K) spline coefficients, with more zeros at either end than a stretch is long."""
+    first: torch.Tensor
+    """(m,) row of the table one before the first pixel."""
+    size: int
+    """Rows of a stretch: pixels and 3."""
     fraction: torch.Tensor
     """(m, 1) of a pixel, the same for all."""
 
     def design(self) -> torch.Tensor:
         """(m, pixel, K) the vectors."""
-        return _slid(self.values, taps(self.fraction))
+        return _slid(_cut(self.table, self.first, self.size), taps(self.fraction))
 
     def mixed(self, c: torch.Tensor, weights: Weights) -> torch.Tensor:
         """(m, pixel) mixtures ``c`` (m, K), or their slopes."""
-        return _slid(self.values @ c[..., None], weights(self.fraction))[..., 0]
+        values = _cut(self.table, self.first, self.size) @ c[..., None]
+        return _slid(values, weights(self.fraction))[..., 0]
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,14 @@ class Scattered:
         spline = c @ self.table.T  # (m, rest)
         around = spline.gather(1, self.at.flatten(1)).view(self.at.shape)
         return (around * weights(self.fraction)).sum(-1)
+
+
+def _cut(table: torch.Tensor, first: torch.Tensor, size: int) -> torch.Tensor:
+    """(m, size, K) stretches of a table from rows ``first`` (m,) on."""
+    if len(first) == 1:
+        start = int(first)
+        return table[None, start : start + size]
+    return table.unfold(0, size, 1)[first].mT
 
 
 def _slid(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -95,20 +110,26 @@ class Lookup:
         whole = moved.floor()
         first = whole.clamp(-2 * last, 2 * last).long() - 1
         if self.neighbours:
-            along = torch.arange(len(self.position) + 3, device=shift.device)
-            return Stretch(self.table[(first + along).clamp(0, last)], moved - whole)
+            size = len(self.position) + 3
+            start = first[:, 0].clamp(0, last + 1 - size)
+            return Stretch(self.table, start, size, moved - whole)
         around = first[..., None] + torch.arange(4, device=shift.device)
         return Scattered(self.table, around.clamp(0, last), moved - whole)
 
 
 def lookup(basis: Basis, sigma: float, pixels: Native) -> Lookup:
     """How to find a basis, broadened by ``sigma`` grid pixels, at the pixels of some spectra."""
-    table = _table(basis, sigma, pixels.flux.device)
-    return Lookup(table, pixels.position - basis.k0 + PAD, pixels.consecutive)
+    neighbours, position = pixels.consecutive, pixels.position
+    beyond = RHYTHM * ((len(position) + 3) // RHYTHM + 1) if neighbours else 0
+    table = _table(basis, sigma, beyond, pixels.flux.device)
+    return Lookup(table, position - basis.k0 + PAD + beyond, neighbours)
 
 
 @lru_cache(maxsize=64)
-def _table(basis: Basis, sigma: float, device: torch.device) -> torch.Tensor:
-    """(PAD + pixel + PAD, K) spline coefficients of the vectors, broadened by ``sigma``."""
-    padded = torch.nn.functional.pad(broadened(basis, sigma), (PAD, PAD))
-    return coefficients(padded).T.contiguous().to(device)
+def _table(basis: Basis, sigma: float, beyond: int, device: torch.device) -> torch.Tensor:
+    """(rest, K) spline coefficients of the vectors, broadened by ``sigma``.
+
+    They have PAD more at either end, and so many zeros ``beyond``.
+    """
+    spline = coefficients(torch.nn.functional.pad(broadened(basis, sigma), (PAD, PAD)))
+    return torch.nn.functional.pad(spline, (beyond, beyond)).T.contiguous().to(device)

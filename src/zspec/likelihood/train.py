@@ -174,7 +174,7 @@ def _learn_one(
     real = [observed(s.sums, s.z, low, high - low) for s in every if belongs(s, entry)]
     rng = np.random.default_rng(recipe["seed"])
     published = [_published(s, entry, real, (low, high), templates, rng) for s in entry["sources"]]
-    if sum(map(len, real + published)) <= entry["vectors"]:
+    if not published and sum(map(len, real)) <= entry["vectors"]:
         raise ConfigError(_too_few(entry, len(real), every))
     rows = stack(real + published)
     learned, found = factorise(rows, entry["vectors"], entry["iterations"])

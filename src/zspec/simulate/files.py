@@ -20,6 +20,8 @@ from zspec.simulate.supply import pieces
 from zspec.survey import Survey
 
 TRUTH = "truth.fits"
+UNITS = {"IMAGE": "electron", "VARIANCE": "electron2"}
+"""Of images, by the end of their name."""
 
 Hdus = list[tuple[str, NDArray[Any] | Mapping[str, NDArray[Any]], Mapping[str, Any]]]
 
@@ -92,5 +94,6 @@ def _write_images(path: Path, observed: Observed) -> None:
     """The images of one file's spectra, one HDU each."""
     empty: NDArray[np.float32] = np.zeros(0, np.float32)
     hdus: Hdus = [("", empty, {}), ("TARGETS", {"TARGETID": observed.spectra.ids}, {})]
-    hdus += [(name, data, {}) for name, data in observed.images.items()]
+    for name, data in observed.images.items():
+        hdus.append((name, data, {"BUNIT": UNITS[name.rpartition("_")[2]]}))
     write_fits(path, hdus)

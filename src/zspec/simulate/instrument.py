@@ -73,10 +73,7 @@ def read_instrument(path: Path, settings: Mapping[str, str] | None = None) -> In
 
     Raises ConfigError for a file that is no TOML, an unknown kind or key, or a value out of range.
     """
-    try:
-        config = tomli.loads(path.read_text(encoding="utf-8"))
-    except (tomli.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{path}: is no TOML ({error})") from None
+    config = _load(path)
     config.pop("files", None)  # for ``zspec.simulate.files``
     kind = str(config.pop("kind", ""))
     if kind not in KINDS:
@@ -86,3 +83,16 @@ def read_instrument(path: Path, settings: Mapping[str, str] | None = None) -> In
         override(config, settings or {}), str(path)
     )
     return made
+
+
+def kind_of(path: Path) -> str:
+    """The kind of the instrument of a TOML file. Raises ConfigError for a file that is no TOML."""
+    return str(_load(path).get("kind", ""))
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """What a TOML file says."""
+    try:
+        return tomli.loads(path.read_text(encoding="utf-8"))
+    except (tomli.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path}: is no TOML ({error})") from None

@@ -9,15 +9,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zspec.errors import ConfigError, unknown
+from zspec.errors import ConfigError
 from zspec.grid import Float
+from zspec.simulate.schema import build
 
-Kind = TypeVar("Kind")
 Table = NDArray[np.float64]
 
 
@@ -176,38 +176,10 @@ def parse(config: Mapping[str, Any], where: str) -> Spectrograph:
     tables = {"telescope": Telescope, "exposure": Exposure, "sky": Sky, "output": Pixels}
     for key, kind in {**tables, "calibration": Calibration, "artefacts": Artefacts}.items():
         if key in parts:
-            parts[key] = _build(kind, parts[key], f"{where}: {key}")
+            parts[key] = build(kind, parts[key], f"{where}: {key}")
     cameras = parts.get("cameras", [])
-    parts["cameras"] = tuple(_build(Camera, c, f"{where}: cameras") for c in cameras)
-    made: Spectrograph = _build(Spectrograph, parts, where)
+    parts["cameras"] = tuple(build(Camera, c, f"{where}: cameras") for c in cameras)
+    made = build(Spectrograph, parts, where)
     if not made.cameras:
         raise ConfigError(f"{where}: there are no cameras")
     return made
-
-
-def _build(kind: type[Kind], given: Any, where: str) -> Kind:
-    """An instance of a dataclass from a mapping, strictly. Raises ConfigError."""
-    if not isinstance(given, Mapping):
-        raise ConfigError(f"{where}: a table was expected")
-    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for key in given:
-        if key not in fields:
-            raise ConfigError(f"{where}: {unknown('key', key, fields)}")
-    try:
-        return kind(**{k: _value(v, str(fields[k].type), k) for k, v in given.items()})
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{where}: {error}") from None
-
-
-def _value(value: Any, kind: str, key: str) -> Any:
-    """``value`` as the type that a field is annotated with."""
-    if kind.startswith("Table"):
-        table = np.asarray(value, np.float64)
-        if table.ndim != 2 or table.shape[1] != 2 or np.any(np.diff(table[:, 0]) <= 0):
-            raise ValueError(f"{key}: rows of (Å, value) were expected, in order")
-        return table
-    if kind in ("float", "int"):
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ValueError(f"{key} = {value!r}: a number was expected")
-        return float(value) if kind == "float" else int(value)
-    return value

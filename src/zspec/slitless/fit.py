@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zspec.errors import ConfigError
 from zspec.slitless.recipe import FitSettings
 
 log = logging.getLogger("zspec")
@@ -51,7 +52,10 @@ class Fit:
         self.optimiser = torch.optim.Adam(trained, self.settings.rate)
 
     def run(self, after: Callable[[Fit], None] = lambda fit: None) -> None:
-        """Train to the end, and leave the best state in the network. ``after`` each epoch."""
+        """Train to the end, and leave the best state in the network. ``after`` each epoch.
+
+        Raises ConfigError where the validation loss is no longer finite.
+        """
         while self.epoch < self.settings.epochs:
             started = time.monotonic()
             train = self._one_epoch()
@@ -59,6 +63,9 @@ class Fit:
             with torch.no_grad():
                 valid = self.validate()
             self.epoch += 1
+            if not math.isfinite(valid):
+                text = f"{self.name}: the loss is {valid} after epoch {self.epoch}; lower its rate"
+                raise ConfigError(text)
             if valid < self.best:
                 self.best = valid
                 self.best_state = {k: v.clone() for k, v in self.network.state_dict().items()}
@@ -68,8 +75,7 @@ class Fit:
             speed = self.rows / max(seconds, 1e-9)
             log.info(line, self.name, self.epoch, self.settings.epochs, train, valid, speed)
             after(self)
-        if self.best_state:  # a loss that never was finite leaves none
-            self.network.load_state_dict(self.best_state)
+        self.network.load_state_dict(self.best_state)
         self.network.eval()
 
     def _one_epoch(self) -> float:
@@ -98,8 +104,7 @@ class Fit:
         tensors["random.cpu"] = torch.get_rng_state()
         if torch.cuda.is_available():
             tensors["random.cuda"] = torch.cuda.get_rng_state()
-        best = self.best if math.isfinite(self.best) else None
-        return tensors, {"epoch": self.epoch, "best": best, "history": self.history}
+        return tensors, {"epoch": self.epoch, "best": self.best, "history": self.history}
 
     def restore(self, tensors: Tensors, numbers: Mapping[str, Any]) -> None:
         """Go on from what ``state`` gave; the network must be as it was then."""
@@ -112,7 +117,7 @@ class Fit:
             moments.setdefault(int(number), {})[name] = value
         self.optimiser.load_state_dict({**stored, "state": moments})
         self.epoch, self.history = int(numbers["epoch"]), list(numbers["history"])
-        self.best = math.inf if numbers["best"] is None else float(numbers["best"])
+        self.best = float(numbers["best"])
         torch.set_rng_state(parts["random"]["cpu"])
         if "cuda" in parts["random"] and torch.cuda.is_available():
             torch.cuda.set_rng_state(parts["random"]["cuda"])

@@ -47,8 +47,6 @@ class HeadSettings:
 
     def __post_init__(self) -> None:
         """Refuse what makes no head. Raises ValueError."""
-        if self.kind not in HEADS:
-            raise ValueError(f"kind {self.kind!r}: expected one of {', '.join(HEADS)}")
         if min(self.hidden, self.flows, self.flow_hidden, self.passes) < 1:
             raise ValueError("hidden, flows, flow_hidden and passes must be at least 1")
         if not 0 < self.dropout < 1 or not self.length_scale > 0:

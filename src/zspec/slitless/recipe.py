@@ -5,17 +5,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal
 
-from zspec.calibration.maps import METHODS, Method
-from zspec.errors import ConfigError, unknown
+from zspec.calibration.maps import Method
 from zspec.estimator import ClassSpec
+from zspec.settings import build
 from zspec.slitless.heads import HeadSettings
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class LabelSettings:
 class DataSettings:
     """Where spectra come from."""
 
-    survey: str = ""
+    survey: str
     """Survey whose simulator makes the spectra, or that reads ``files``."""
     files: tuple[str, ...] = ()
     """Labelled spectra, as patterns below the data folder; empty: they are simulated."""
@@ -56,10 +53,6 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         """Raise ValueError for what makes no data."""
-        if not self.survey:
-            raise ValueError("survey is missing")
-        if self.noise not in ("clean", "noisy"):
-            raise ValueError(f"noise {self.noise!r}: expected clean or noisy")
         if self.files and self.noise == "clean":
             raise ValueError('files hold noisy spectra: noise must be "noisy"')
         if min(self.train, self.valid) < 1:
@@ -119,8 +112,6 @@ class FitSettings:
             raise ValueError("epochs, batch and realisations must be at least 1")
         if not self.rate > 0 or not self.scale > 0 or not 0 <= self.warmup <= 1:
             raise ValueError("rate and scale must be > 0, and warmup lie in [0, 1]")
-        if self.schedule not in ("constant", "cosine"):
-            raise ValueError(f"schedule {self.schedule!r}: expected constant or cosine")
 
 
 @dataclass(frozen=True)
@@ -132,24 +123,19 @@ class CalibrationSettings:
     knots: int = 0
     """0: one map for all (P2); more: its coefficients depend on SNR."""
 
-    def __post_init__(self) -> None:
-        """Raise ValueError for an unknown method."""
-        if self.method not in METHODS:
-            raise ValueError(f"method {self.method!r}: expected one of {', '.join(METHODS)}")
-
 
 @dataclass(frozen=True)
 class Recipe:
     """All of it."""
 
     estimator: str
+    data: DataSettings
     seed: int = 1
     """Decides starts, noise, order and passes; stored in the checkpoint."""
     device: str = "auto"
     """Where to train: auto, cpu, cuda or mps."""
     default_for: tuple[str, ...] = ()
     """Surveys that this model predicts where a user names none."""
-    data: DataSettings = field(default_factory=lambda: DataSettings("?"))
     label: LabelSettings = field(default_factory=LabelSettings)
     network: NetworkSettings = field(default_factory=NetworkSettings)
     point: FitSettings = field(default_factory=FitSettings)
@@ -160,36 +146,4 @@ class Recipe:
 
 def parse(recipe: Mapping[str, Any]) -> Recipe:
     """A recipe, strictly. Raises ConfigError for an unknown key and for a wrong value."""
-    if "data" not in recipe:
-        raise ConfigError("recipe: table 'data' is missing")
-    return build(Recipe, {k: v for k, v in recipe.items() if k != "presets"}, "")
-
-
-def build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
-    """A dataclass of a TOML table; tables in it become dataclasses too. Raises ConfigError."""
-    types = get_type_hints(kind)
-    values: dict[str, Any] = {}
-    for key, value in table.items():
-        if key not in types:
-            raise ConfigError(f"recipe: {unknown('key', where + key, [where + t for t in types])}")
-        values[key] = _convert(types[key], value, where + key)
-    try:
-        return kind(**values)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"recipe, {where.rstrip('.') or 'top'}: {error}") from None
-
-
-def _convert(kind: Any, value: Any, name: str) -> Any:
-    """A value as its field wants it. Raises ConfigError."""
-    if dataclasses.is_dataclass(kind):
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"recipe: {name} must be a table")
-        return build(kind, value, f"{name}.")  # type: ignore[arg-type]  # a type, not an instance
-    if isinstance(value, list):
-        return tuple(value)
-    if kind is float and type(value) is int:
-        return float(value)
-    wrong = isinstance(kind, type) and not isinstance(value, kind)
-    if wrong or (kind is int and isinstance(value, bool)):
-        raise ConfigError(f"recipe: {name} = {value!r}: expected {kind.__name__}")
-    return value
+    return build(Recipe, {k: v for k, v in recipe.items() if k != "presets"})

@@ -1,18 +1,18 @@
 """Spectra to train on, as tensors: noise-free or noisy flux, error, redshift.
 
 Where the simulator gives the noise-free spectrum, each epoch sees fresh noise on it. Spectra of one
-source (column SED) are never in two sets.
+source (column SED) are never in two sets, and a source is in the same set whether its spectra are
+simulated here or were before, by ``zspec simulate``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,13 +24,10 @@ from zspec.batch import SpectrumBatch
 from zspec.errors import ConfigError, InputError
 from zspec.grid import WaveGrid
 from zspec.simulate.simulator import simulator
+from zspec.simulate.sources.families import part_of
 from zspec.slitless.inputs import observe, scale, signal_to_noise
 from zspec.slitless.recipe import DataSettings
 from zspec.survey import Spectra
-
-Split = Literal["train", "valid", "test"]
-TENTHS: dict[int, Split] = {8: "valid", 9: "test"}
-"""8:1:1 (P2, section 3.2); the other tenths are for training."""
 
 
 @dataclass(frozen=True)
@@ -73,19 +70,19 @@ def sample(
     spectra: Spectra,
     grid: WaveGrid,
     clean: Sequence[NDArray[np.floating[Any]]] | None,
-    keep: NDArray[np.bool_] | None = None,
+    spectype: str,
+    keep: NDArray[np.bool_],
 ) -> Samples:
-    """Spectra with truth as samples; those without a redshift or a good pixel are left out.
+    """Spectra of a true ``spectype`` as samples; without redshift or good pixel they are left out.
 
     ``clean``: noise-free flux (n, pixel) of each arm, in the arms' unit; None: not known. ``keep``
-    (n,): which to take; None: all. Raises InputError where spectra have no truth.
+    (n,): which to take. Raises InputError where spectra have no truth.
     """
     if spectra.truth is None:
         raise InputError("spectra to train on have no redshifts: their survey found no truth")
     batch = SpectrumBatch.from_spectra(spectra, grid)
-    use = np.isfinite(spectra.truth.z) & batch.good.any(axis=1)
-    if keep is not None:
-        use &= keep
+    use = keep & np.isfinite(spectra.truth.z) & batch.good.any(axis=1)
+    use &= spectra.truth.spectype == spectype
     flux, pure = batch.flux, batch.flux
     if clean is not None:
         arms = [
@@ -120,20 +117,18 @@ def join(parts: Iterable[Samples], count: int) -> Samples:
 
 
 def read(
-    patterns: Sequence[str], folder: Path, survey: str, grid: WaveGrid, split: Split
+    settings: DataSettings, folder: Path, grid: WaveGrid, spectype: str, split: str
 ) -> Iterator[Samples]:
     """Labelled spectra of files below a folder that belong to one set. Raises InputError."""
-    for pattern in patterns:
+    for pattern in settings.files:
         files = sorted(folder.glob(pattern))
         if not files:
             raise InputError(f"{folder / pattern}: no such file")
         for file in files:
-            for spectra in sources.read(sources.Source(file, survey))[1]:
-                inside = np.array([set_of(name) == split for name in names(spectra)], bool)
-                if inside.any() and spectra.truth is not None:
-                    z = np.where(inside, spectra.truth.z, np.nan)
-                    truth = dataclasses.replace(spectra.truth, z=z)
-                    yield sample(dataclasses.replace(spectra, truth=truth), grid, None)
+            for spectra in sources.read(sources.Source(file, settings.survey))[1]:
+                inside = np.array([part_of(name) == split for name in names(spectra)], bool)
+                if inside.any():
+                    yield sample(spectra, grid, None, spectype, inside)
 
 
 def names(spectra: Spectra) -> list[str]:
@@ -141,31 +136,28 @@ def names(spectra: Spectra) -> list[str]:
     return [str(name) for name in spectra.table.get("SED", spectra.ids)]
 
 
-def set_of(name: str) -> Split:
-    """The set of a source, by SHA-256 of its name, so that it is the same in every run."""
-    digest = hashlib.sha256(name.encode()).digest()
-    return TENTHS.get(int.from_bytes(digest[:8], "big") % 10, "train")
-
-
 def load(
-    settings: DataSettings, folder: Path, grid: WaveGrid, seed: int
+    settings: DataSettings, folder: Path, grid: WaveGrid, seed: int, spectype: str
 ) -> tuple[Samples, Samples]:
-    """The training and the validation set that a recipe asks for.
+    """The training and the validation set that a recipe asks for, of one true spectype.
 
-    Raises ConfigError for a survey that cannot simulate, and InputError where there is no spectrum.
+    Sets are 8:1:1 by source (P2, section 3.2); none is drawn from the test part. Raises ConfigError
+    for a survey that cannot simulate, and InputError where there is no spectrum.
     """
-    wanted: tuple[tuple[Split, int], ...] = (("train", settings.train), ("valid", settings.valid))
+    wanted = (("train", settings.train), ("valid", settings.valid))
     made = []
     for number, (split, count) in enumerate(wanted):
         if settings.files:
-            parts = read(settings.files, folder, settings.survey, grid, split)
+            parts = read(settings, folder, grid, spectype, split)
         else:
-            parts = simulate(settings, grid, 2 * seed + number, split)
+            parts = simulate(settings, grid, 2 * seed + number, spectype, split)
         made.append(join(parts, count))
     return made[0], made[1]
 
 
-def simulate(settings: DataSettings, grid: WaveGrid, seed: int, split: Split) -> Iterator[Samples]:
+def simulate(
+    settings: DataSettings, grid: WaveGrid, seed: int, spectype: str, split: str
+) -> Iterator[Samples]:
     """Mock spectra of a survey without end; contaminated ones are left out.
 
     Training is flat in redshift and magnitude where the settings say so; validation never is, as
@@ -184,4 +176,5 @@ def simulate(settings: DataSettings, grid: WaveGrid, seed: int, split: Split) ->
             raise ConfigError(
                 f'survey {settings.survey} simulates no noise-free spectra; set noise = "noisy"'
             )
-        yield sample(observed.spectra, grid, clean, observed.truth["ARTEFACT"] == 0)
+        untouched = observed.truth["ARTEFACT"] == 0
+        yield sample(observed.spectra, grid, clean, spectype, untouched)

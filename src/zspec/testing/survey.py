@@ -195,6 +195,14 @@ class SurveyContract:
         """Chunks are of the right types, small enough, and in the file's order."""
         _check_chunks(list(self.survey().read(written)), self.survey)
 
+    def test_count_is_above_all_rows(self, written: Path) -> None:
+        """``count`` is not known, or no row lies at it or beyond."""
+        with open_fits(written) as file:
+            count = self.survey().count(file.hdus)
+        assert count is None or count >= self.demo_rows
+        if count is not None:
+            assert list(self.survey().read(written, rows=range(count, count + 9))) == []
+
     def test_rows_are_a_slice_of_the_whole(self, written: Path) -> None:
         """``rows`` gives what the whole file gives for these rows, and none beyond its end."""
         whole = compare.single(self.survey().read(written))

@@ -5,15 +5,13 @@ Every field of these classes is a key of the file.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from zspec.errors import ConfigError, unknown
+from zspec.simulate.schema import build
 from zspec.simulate.slitless.dispersion import Band
-
-Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
@@ -160,15 +158,15 @@ def parse(config: Mapping[str, Any], where: str) -> Design:
     parts: dict[str, Any] = dict(config)
     shapes = parts.get("morphology")
     if isinstance(shapes, Mapping):
-        kinds = {k: _build(Kinship, shapes.get(k), f"{where}: {k}") for k in ("late", "early")}
+        kinds = {k: build(Kinship, shapes.get(k), f"{where}: {k}") for k in ("late", "early")}
         parts["morphology"] = {**shapes, **kinds}
     tables = {"telescope": Telescope, "detector": Detector, "morphology": Morphology}
     for key, kind in {**tables, "extraction": Extraction, "contamination": Contamination}.items():
         if key in parts:
-            parts[key] = _build(kind, parts[key], f"{where}: {key}")
-    parts["bands"] = tuple(_build(Band, b, f"{where}: bands") for b in parts.get("bands", ()))
+            parts[key] = build(kind, parts[key], f"{where}: {key}")
+    parts["bands"] = tuple(build(Band, b, f"{where}: bands") for b in parts.get("bands", ()))
     parts["use"] = tuple(parts.get("use", ()))
-    made = _build(Design, parts, where)
+    made = build(Design, parts, where)
     known = [band.name for band in made.bands]
     for name in made.use:
         if name not in known:
@@ -179,28 +177,3 @@ def parse(config: Mapping[str, Any], where: str) -> Design:
     if not made.use:
         raise ConfigError(f"{where}: use names no band (known: {', '.join(known)})")
     return made
-
-
-def _build(kind: type[Kind], given: Any, where: str) -> Kind:
-    """An instance of a dataclass from a mapping, strictly. Raises ConfigError."""
-    if not isinstance(given, Mapping):
-        raise ConfigError(f"{where}: a table was expected")
-    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for key in given:
-        if key not in fields:
-            raise ConfigError(f"{where}: {unknown('key', key, fields)}")
-    try:
-        return kind(**{k: _value(v, str(fields[k].type), k) for k, v in given.items()})
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{where}: {error}") from None
-
-
-def _value(value: Any, kind: str, key: str) -> Any:
-    """``value``, checked to be a number where the field is annotated with one."""
-    if kind == "tuple[float, ...]":
-        return tuple(float(v) for v in value)
-    if kind in ("float", "int"):
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ValueError(f"{key} = {value!r}: a number was expected")
-        return float(value) if kind == "float" else int(value)
-    return value

@@ -27,20 +27,16 @@ from zspec.likelihood.learn import Coefficients, Rows, factorise, fit, observed,
 from zspec.likelihood.sources import KINDS, level_mask, place
 from zspec.likelihood.templates import Template, read_template
 from zspec.likelihood.train import Labelled, label
+from zspec.simulate.sources.bridging import bridged, strengths, template_strengths, without_lines
 from zspec.simulate.sources.density import kernels
 from zspec.simulate.sources.families import Family
 from zspec.simulate.sources.forest import mean_transmission
-from zspec.simulate.sources.lines import LINES
 from zspec.simulate.sources.starlearn import learn_stars
 
 log = logging.getLogger("zspec")
 
 Array = NDArray[np.float64]
 
-LINE_PIXELS = 6
-"""Half of what is cut out at an emission line, in grid pixels of 69 km/s."""
-SIDE_PIXELS = 16
-"""What the gap is bridged from, on each side."""
 ROUNDS = 8
 """How often the prior of a bank is taken from what makes sense under it."""
 LIMIT = 912.0
@@ -67,8 +63,7 @@ def train(recipe: Mapping[str, Any], shared: Path, out: Path) -> None:
     except KeyError as error:
         raise ConfigError(f"recipe: key {error} is missing") from None
     meta: dict[str, Any] = {f.name: f.header() for f in families}
-    meta |= {"estimator": "sources", "recipe": dict(recipe), "seed": recipe["seed"]}
-    meta["classes"] = ["GALAXY", "QSO", "STAR"]
+    meta |= {"holds": "sources", "recipe": dict(recipe), "seed": recipe["seed"]}
     meta["figures"] = {f.name: len(f.bank) for f in families}
     checkpoint.save(out, {k: v for f in families for k, v in f.tensors().items()}, meta)
     log.info("%s: %s", out, ", ".join(f"{len(f.bank)} of {f.name}" for f in families))
@@ -82,9 +77,9 @@ def _of(lines: Sequence[tuple[dict[str, str], Labelled]], spectype: str) -> list
 def learn_galaxies(entry: Mapping[str, Any], folder: Path, real: Sequence[Labelled]) -> Family:
     """Continua of galaxies without emission lines, and the EW of Hα of each where it is known."""
     span = _span(entry)
-    seen = [_without_lines(_rest(one, span)) for one in real]
+    seen = [without_lines(_rest(one, span)) for one in real]
     groups = [0] * len(seen)
-    strengths = [_strengths(_rest(one, span), kept) for one, kept in zip(real, seen, strict=True)]
+    widths = [strengths(_rest(one, span), kept) for one, kept in zip(real, seen, strict=True)]
     names, reference = ["real"], _reference(entry, folder)
     parts = [_rescaled(rows, reference) for rows in seen]
     for source in entry["sources"]:
@@ -95,9 +90,9 @@ def learn_galaxies(entry: Mapping[str, Any], folder: Path, real: Sequence[Labell
         placed = place(bare, spectra, source["snr"], entry["level"], span)
         parts.append(placed)
         groups += [len(names)] * len(placed)
-        strengths += template_strengths(template, spectra, lines)
+        widths += template_strengths(template, spectra, lines)
         names.append(source["name"])
-    ew = np.array(strengths, np.float32)
+    ew = np.array(widths, np.float32)
     made = _family("galaxy", entry, stack(parts), np.array(groups), names, {"ew_halpha": ew})
     breaks = dn4000(made.bank @ made.vectors, made.wave)
     filled = {"ew_halpha": expected(made.facts["ew_halpha"], breaks), "break": breaks}
@@ -251,73 +246,6 @@ def _spectra(template: Template, source: Mapping[str, Any]) -> Array:
     if source["kind"] == "draws" and template.coefficients is not None:
         return np.asarray(template.coefficients @ template.vectors)
     return template.vectors
-
-
-def bridged(template: Template) -> Array:
-    """(K, pixel) vectors without emission lines: each is bridged by a polynomial.
-
-    Linear in the vectors, so that it holds for each mixture of them. The bridge has five terms: it
-    follows the trough of a Balmer line of stars below the emission.
-    """
-    made = template.vectors.copy()
-    gaps = _gaps(template.k0, made.shape[1])
-    lines = np.zeros(made.shape[1], bool)
-    for first, last in gaps:
-        lines[first:last] = True
-    for first, last in gaps:
-        low, high = max(first - SIDE_PIXELS, 0), min(last + SIDE_PIXELS, made.shape[1])
-        x = (np.arange(low, high) - 0.5 * (first + last)) / (high - low)
-        inside = (np.arange(low, high) >= first) & (np.arange(low, high) < last)
-        bare = ~lines[low:high]
-        design = np.vander(x, 5)
-        terms = np.linalg.lstsq(design[bare], template.vectors[:, low:high][:, bare].T)[0]
-        made[:, first:last] = (design[inside] @ terms).T
-    return made
-
-
-def _gaps(k0: int, length: int) -> list[tuple[int, int]]:
-    """Pixel ranges of the emission lines; neighbours that touch are one."""
-    centres = sorted(round(np.log10(line) / STEP) - k0 for line in LINES.values())
-    gaps: list[tuple[int, int]] = []
-    for centre in centres:
-        first, last = centre - LINE_PIXELS, centre + LINE_PIXELS + 1
-        if gaps and first <= gaps[-1][1] + LINE_PIXELS:
-            gaps[-1] = (gaps[-1][0], last)
-        elif first > 0 and last < length:
-            gaps.append((first, last))
-    return [gap for gap in gaps if gap[1] < length]
-
-
-def _without_lines(rows: Rows) -> Rows:
-    """A spectrum whose pixels at emission lines are no data."""
-    weight = rows.weight.clone()
-    for first, last in _gaps(rows.k0, weight.shape[1]):
-        weight[:, first:last] = 0
-    return Rows(rows.k0, rows.flux, weight, rows.phase)
-
-
-def _strengths(rows: Rows, kept: Rows) -> float:
-    """EW of Hα of a real spectrum above its surroundings, Å; NaN where it is not seen."""
-    centre = round(np.log10(LINES["Halpha"]) / STEP) - rows.k0
-    at = slice(centre - LINE_PIXELS, centre + LINE_PIXELS + 1)
-    wide = slice(centre - 40, centre + 41)
-    if not bool((rows.weight[0, at] > 0).all()) or int((kept.weight[0, wide] > 0).sum()) < 20:
-        return float("nan")
-    level = float(rows.flux[0, wide][kept.weight[0, wide] > 0].median())
-    pixel = LINES["Halpha"] * np.log(10) * STEP
-    # the gap also holds [N II]: a third of Hα, as is common, goes off
-    return float((rows.flux[0, at] - level).sum() / level * pixel) / 1.33
-
-
-def template_strengths(template: Template, bare: Array, lines: Array) -> list[float]:
-    """EW of Hα of template spectra, Å: what bridging took away at the line itself."""
-    centre = round(np.log10(LINES["Halpha"]) / STEP) - template.k0
-    if not 0 < centre < lines.shape[1] - LINE_PIXELS:
-        return [float("nan")] * len(lines)
-    at = slice(centre - 4, centre + 5)
-    pixel = LINES["Halpha"] * np.log(10) * STEP
-    width = (lines - bare)[:, at].sum(1) / np.median(bare[:, at], axis=1) * pixel
-    return [float(w) for w in width]
 
 
 def _unabsorbed(rows: Rows, z: float) -> Rows:

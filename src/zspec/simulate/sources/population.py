@@ -20,6 +20,7 @@ import tomli
 from numpy.typing import NDArray
 
 from zspec.errors import ConfigError, unknown
+from zspec.simulate.schema import build
 
 Knots = tuple[tuple[float, float], ...]
 
@@ -152,10 +153,10 @@ def read_population(path: Path | str, flat: bool | None = None) -> Population:
         config = tomli.loads(path.read_text(encoding="utf-8"))
     except (tomli.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{path}: is no TOML ({error})") from None
-    classes = [_build(Class, one, f"{path}, class {i}") for i, one in _numbered(config, path)]
-    config["depth"] = _build(Depth, config.get("depth", {}), f"{path}, depth")
+    classes = [build(Class, one, f"{path}, class {i}") for i, one in _numbered(config, path)]
+    config["depth"] = build(Depth, config.get("depth", {}), f"{path}, depth")
     config |= {"name": str(path), "classes": tuple(classes)}
-    made: Population = _build(Population, config, str(path))
+    made = build(Population, config, str(path))
     if flat is not None:
         made = dataclasses.replace(made, flat=flat)
     for one in made.classes:
@@ -169,37 +170,6 @@ def _numbered(config: dict[str, Any], path: Path) -> list[tuple[int, Any]]:
     if not isinstance(found, list) or not found:
         raise ConfigError(f"{path}: needs at least one [[class]]")
     return list(enumerate(found))
-
-
-def _build(kind: type[Any], values: Mapping[str, Any], where: str) -> Any:
-    """A dataclass of TOML values, strictly: lists become tuples, whole numbers floats."""
-    fields = {f.name: f for f in dataclasses.fields(kind)}
-    for key in values:
-        if key not in fields:
-            raise ConfigError(f"{where}: {unknown('key', key, fields)}")
-    needed = [n for n, f in fields.items() if f.default is dataclasses.MISSING and n not in values]
-    if needed:
-        raise ConfigError(f"{where}: key {needed[0]!r} is missing")
-    try:
-        return kind(**{key: _frozen(value, str(fields[key].type)) for key, value in values.items()})
-    except (TypeError, ValueError):
-        raise ConfigError(f"{where}: a value is of a wrong type") from None
-
-
-def _frozen(value: Any, kind: str) -> Any:
-    """A TOML value as a field of type ``kind`` holds it. TypeError where it is none."""
-    if kind == "Knots":
-        return tuple((float(x), float(y)) for x, y in value)
-    if kind.startswith("tuple[float"):
-        low, high = value
-        return float(low), float(high)
-    if kind.startswith("float"):
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise TypeError
-        return float(value)
-    if kind.startswith("str") and not isinstance(value, str):
-        raise TypeError
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _check(one: Class, where: str) -> None:

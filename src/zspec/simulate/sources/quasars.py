@@ -6,13 +6,13 @@ Then whatever lies in the way: broad absorption of its own, the forest, damped a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from zspec.simulate.sources import forest
+from zspec.simulate.sources.broadlines import GROUPS, gains, measure, vary, visible
 from zspec.simulate.sources.families import LIGHT, Family
 from zspec.simulate.sources.lines import rule
 from zspec.simulate.sources.plan import (
@@ -26,48 +26,16 @@ from zspec.simulate.sources.plan import (
 )
 from zspec.simulate.sources.render import positive, stretch
 
-
-@dataclass(frozen=True)
-class Group:
-    """A line, or a blend that moves as one, between two wavelengths of continuum."""
-
-    centre: float
-    low: float
-    high: float
-    shift: float
-    """Standard deviation of its velocity, km/s."""
-    gain: float
-    """Standard deviation of ln(strength), beside what the bank already varies."""
-    follows: float = 0.0
-    """How much of the velocity of C IV it takes over."""
-
-
-GROUPS = {
-    "LYA": Group(1215.67, 1178.0, 1290.0, 150.0, 0.12, 0.3),
-    "SIIV": Group(1398.33, 1355.0, 1440.0, 150.0, 0.12, 0.5),
-    "CIV": Group(1549.06, 1465.0, 1700.0, 0.0, 0.10, 1.0),
-    "CIII": Group(1908.73, 1800.0, 2000.0, 150.0, 0.15, 0.5),
-    "MGII": Group(2800.26, 2680.0, 2910.0, 150.0, 0.15),
-    "HGAMMA": Group(4341.68, 4290.0, 4400.0, 150.0, 0.15),
-    "HBETA": Group(4862.68, 4760.0, 4944.0, 150.0, 0.15),
-    "OIII": Group(5008.24, 4944.0, 5030.0, 50.0, 0.50),
-    "HALPHA": Group(6564.61, 6380.0, 6760.0, 100.0, 0.15),
-}
-"""Scatter of line velocities about as in Shen+2016: C IV several hundred km/s to the blue, and more
-where it is weak (Richards+2011); low-ionisation lines within 200 km/s."""
-CIV_SPREAD = 500.0
-"""km/s; the mean shift is in the bank."""
-EDGE = 10
-"""Pixels at each end of a group that set its continuum."""
 TILT = 0.1
 """Standard deviation of the slope that is added to the bank's own."""
 DUSTY = 0.01
 """Mean E(B - V) of dust beside what the bank shows, exponential; SMC-like (Hopkins+2004)."""
 FAINTEST = 0.05
 """Flux below this times the median is lifted above zero: a quasar is dark nowhere by itself."""
-NEAR, FEWEST = 0.2, 25
-"""A source is drawn from those within this ln(1 + z), since its spectrum is known there; or from so
-many that are nearest."""
+NEAR, FEWEST = 0.2, 0.13
+"""A source is drawn from those within this ln(1 + z), since its spectrum is known there; or from
+this share that is nearest, 25 of all. No source is drawn whose lines make no sense where the
+survey sees them, which is how a spectrum looks far from where it was seen."""
 DAMPED = 0.25
 """Share of sight lines of unit length in z with a damped system at z = 3; Prochaska+2005."""
 TROUGHS = (
@@ -89,7 +57,10 @@ are BROADLINE at an SNR of 2.3 a pixel; a known continuum would put that at 0.9.
 
 def make(plan: Plan, family: Family, sight: Sight, rng: np.random.Generator) -> Made:
     """Spectra (arbitrary scale) and truth of quasars."""
-    state = settle(plan, lambda some: _draw(some, family, rng), lambda s: _subclass(s, sight))
+    whole = measure(family.bank, family)[1]
+    state = settle(
+        plan, lambda some: _draw(some, family, whole, sight, rng), lambda s: _subclass(s, sight)
+    )
     z, device = state["z"], sight.wave.device
     rest = _rest(state, family, rng)
     flux = stretch(rest.to(device), family, sight.ln_wave, z.to(device)).clamp(min=0)
@@ -106,64 +77,53 @@ def make(plan: Plan, family: Family, sight: Sight, rng: np.random.Generator) -> 
     return Made(flux, truth)
 
 
-def _draw(plan: Plan, family: Family, rng: np.random.Generator) -> State:
+def _draw(
+    plan: Plan, family: Family, whole: torch.Tensor, sight: Sight, rng: np.random.Generator
+) -> State:
     """All that SDSS's rule asks of quasars, (n, ...) each; the spectra themselves come later."""
-    z, mag = plan.draw_z(rng), plan.draw_magnitude(rng)
-    rows = _near(plan, family, z, rng.uniform(size=len(plan)))
-    safe = family.bank[torch.from_numpy(rows)]
-    mixed = positive(kernel_draws(family, rows, rng), safe, family)
+    z, mag = torch.from_numpy(plan.draw_z(rng)), plan.draw_magnitude(rng)
+    seen = visible(z, sight.window)
+    apart = torch.log1p(z)[:, None] - torch.log1p(torch.from_numpy(family.facts["z"]).double())
+    fits = (whole | ~seen[:, None]).all(2)
+    apart = torch.where(fits, apart.abs(), torch.inf)  # (n, N)
+    rows = torch.from_numpy(_near(plan, apart.numpy(), rng.uniform(size=len(plan))))
+    safe = family.bank[rows]
+    mixed = positive(kernel_draws(family, rows.numpy(), rng), safe, family)
+    widths, lines = measure(mixed, family)
+    strange = (seen & ~lines).any(1)
+    mixed[strange], widths[strange] = safe[strange], measure(safe[strange], family)[0]
     normal = torch.from_numpy(rng.standard_normal((len(plan), 32))).float()
-    gain = _gains(normal)
-    state = {
-        "rows": torch.from_numpy(rows),
-        "z": torch.from_numpy(z),
+    widths = (gains(normal) * widths).double()
+    return {
+        "rows": rows,
+        "z": z,
         "mag": torch.from_numpy(mag),
         "mixed": mixed,
         "normal": normal,
         "bal": torch.from_numpy((rng.uniform(size=len(plan)) < plan.share("bal")) * 1.0),
+        **dict(zip(GROUPS, widths.T, strict=True)),
     }
-    for i, name in enumerate(GROUPS):
-        part, width = _slice(family, name)
-        level, line = _above(mixed @ family.vectors[:, part])
-        state[name] = (gain[:, i] * ((line / level.clamp(min=1e-3)) @ width)).double()
-    return state
 
 
 def _near(
-    plan: Plan, family: Family, z: NDArray[np.float64], uniform: NDArray[np.float64]
+    plan: Plan, apart: NDArray[np.float64], uniform: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """(n,) rows of the bank whose own redshift is near ``z`` (n,)."""
+    """(n,) rows of the bank, of those that are near; ``apart`` (n, N) is in ln(1 + z)."""
     rows = np.zeros(len(plan), np.int64)
     for kind, pool in plan.rows.items():
         mine = np.nonzero(plan.index == kind)[0]
-        apart = np.abs(np.log1p(z[mine])[:, None] - np.log1p(family.facts["z"][pool]))
-        count = np.maximum((apart < NEAR).sum(1), min(FEWEST, len(pool)))
+        far = apart[mine[:, None], pool]  # (mine, pool)
+        fewest = np.minimum(max(round(FEWEST * len(pool)), 1), np.isfinite(far).sum(1))
+        count = np.maximum(np.maximum((far < NEAR).sum(1), fewest), 1)
         chosen = (uniform[mine] * count).astype(np.int64)
-        rows[mine] = pool[np.argsort(apart, axis=1, kind="stable")[np.arange(len(mine)), chosen]]
+        rows[mine] = pool[np.argsort(far, axis=1, kind="stable")[np.arange(len(mine)), chosen]]
     return rows
-
-
-def _gains(normal: torch.Tensor) -> torch.Tensor:
-    """(n, group) factors of the strength of each line; C IV is weak where it is far to the blue."""
-    scatter = torch.tensor([g.gain for g in GROUPS.values()])
-    follows = torch.tensor([g.follows for g in GROUPS.values()])
-    own = normal[:, 1 : 1 + len(GROUPS)]
-    return torch.exp(scatter * own + 0.10 * follows * normal[:, :1])
-
-
-def _slice(family: Family, name: str) -> tuple[slice, torch.Tensor]:
-    """Pixels of a group, and their width in Å."""
-    group = GROUPS[name]
-    first, last = (
-        round((math.log10(end) - family.start) / family.step) for end in (group.low, group.high)
-    )
-    return slice(first, last), family.wave[first:last].float() * math.log(10) * family.step
 
 
 def _rest(state: State, family: Family, rng: np.random.Generator) -> torch.Tensor:
     """(n, pixel) spectra in the rest frame, their own absorption included."""
     rest = state["mixed"] @ family.vectors
-    _vary(rest, family, state["normal"])
+    vary(rest, family, state["normal"])
     least = FAINTEST * rest.median(1, keepdim=True).values
     # smooth and monotonic: x where it is above, and an exponential that meets it below
     rest = torch.where(rest > least, rest, least * torch.exp((rest / least).clamp(max=1) - 1))
@@ -176,44 +136,6 @@ def _rest(state: State, family: Family, rng: np.random.Generator) -> torch.Tenso
     for i in torch.nonzero(state["bal"] > 0)[:, 0].tolist():
         rest[i] *= trough(family.wave.float(), rng)
     return rest
-
-
-def _vary(rest: torch.Tensor, family: Family, normal: torch.Tensor) -> None:
-    """Move, widen and strengthen each line of (n, pixel) spectra, in place."""
-    civ = CIV_SPREAD * normal[:, 0]
-    gain = _gains(normal)
-    pixel = LIGHT * math.log(10) * family.step
-    for i, (name, group) in enumerate(GROUPS.items()):
-        speed = group.follows * civ + group.shift * normal[:, 10 + i]
-        stretched = torch.exp(0.12 * normal[:, 20 + i])
-        part, _ = _slice(family, name)
-        middle = (math.log10(group.centre) - family.start) / family.step - part.start
-        level, line = _above(rest[:, part])
-        moved = _resampled(line, middle, speed / pixel, stretched)
-        rest[:, part] = level + (gain[:, i] / stretched)[:, None] * moved
-
-
-def _above(part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(n, pixel) straight continuum between both ends, and what stands above it."""
-    left, right = part[:, :EDGE].mean(1, keepdim=True), part[:, -EDGE:].mean(1, keepdim=True)
-    share = torch.linspace(0, 1, part.shape[1])
-    level = left + (right - left) * share
-    # the line fades into the continuum at the ends, or moving it would leave steps
-    fade = (torch.minimum(share, 1 - share) * part.shape[1] / EDGE).clamp(max=1)
-    return level + (part - level) * (1 - fade), (part - level) * fade
-
-
-def _resampled(
-    line: torch.Tensor, middle: float, speed: torch.Tensor, stretch: torch.Tensor
-) -> torch.Tensor:
-    """(n, pixel) a line moved by ``speed`` pixels and stretched about ``middle``; linear."""
-    size = line.shape[1]
-    index = torch.arange(size, dtype=torch.float32)
-    place = middle + (index - middle - speed[:, None]) / stretch[:, None]
-    low = place.floor().clamp(0, size - 2)
-    share = (place - low).clamp(0, 1)
-    low = low.long()
-    return (1 - share) * line.gather(1, low) + share * line.gather(1, low + 1)
 
 
 def trough(wave: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
