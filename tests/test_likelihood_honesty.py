@@ -189,7 +189,8 @@ def equal(bases: list[Basis], labels: list[int], shifts: list[float]) -> solve.S
         sigma=ones, value=100 * ones, basin=ones, fitted=ones.bool(), chi2=100 * ones,
         rest=torch.full((1, len(bases)), torch.inf, dtype=torch.float64),
         null=torch.tensor([500.0], dtype=torch.float64),
-        outliers=0 * ones, light=ones, own=ones, misfit=ones, spike=0 * ones, settled=ones.bool(), model=None,
+        outliers=0 * ones, light=ones, own=ones, misfit=ones, spike=0 * ones,
+        settled=ones.bool(), model=None,
     )  # fmt: skip
 
 
