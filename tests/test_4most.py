@@ -231,7 +231,7 @@ def test_the_rehearsal_is_in_air_and_the_mock_in_vacuum():
     rehearsal = read(folder / "4most/l1-rehearsal.fits")
     assert rehearsal.arms[0].medium == "air"
     assert list(rehearsal.ids) == [11031146069]
-    assert rehearsal.arms[0].usable.sum() == 23169
+    assert rehearsal.arms[0].usable.sum() == 19144
     mock = read(folder / "4most/qso-z2.5-noise-free.fits")
     assert mock.arms[0].medium == "vacuum"
     assert mock.truth is None

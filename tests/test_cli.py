@@ -82,6 +82,11 @@ def test_mistakes_are_one_line(zspec, toy_file, words, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_checkpoint_has_its_suffix(zspec, tmp_path):
+    with pytest.raises(ZspecError, match="ends in .safetensors"):
+        zspec("train", "likelihood", "-o", tmp_path / "model.pt")
+
+
 def test_surveys_lists_failures_and_clashes(zspec, monkeypatch):
     from zspec import plugins
 

@@ -47,7 +47,9 @@ def test_sky_and_stuck_fibres_are_flagged(rows):
 def test_the_same_bytes_again(fitter, tmp_path):
     for name in ("a.fits", "b.fits"):
         made = predicted(fitter)
-        made.header |= prediction.provenance(fitter, 64, "zspec predict", [EXAMPLE], {})
+        made.header |= prediction.provenance(
+            fitter, prediction.Task(), "zspec predict", [EXAMPLE], {}
+        )
         catalog.write(made, tmp_path / name)
     assert (tmp_path / "a.fits").read_bytes() == (tmp_path / "b.fits").read_bytes()
 

@@ -24,7 +24,7 @@ from zspec.likelihood.basis import LIGHT, STEP
 from zspec.likelihood.calibration import Calibration
 from zspec.metrics import choose
 from zspec.metrics.densities import judge
-from zspec.prediction import predict
+from zspec.prediction import Task, predict
 from zspec.survey import Arm, Spectra, Truth
 from zspec.tables import predict_rows
 from zspec.testing.estimator import predict as answer
@@ -209,7 +209,7 @@ def test_a_table_of_no_rows_is_kept_too(shipped: Likelihood, tmp_path: Path) -> 
 def test_a_model_without_it_says_so(shipped: Likelihood, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Likelihood, "offers", frozenset())
     with pytest.raises(ConfigError, match="gives no zpdf"):
-        predict([], shipped, want=PDF)
+        predict([], shipped, Task(want=PDF))
 
 
 def line(sigma: float, total: float, at: float) -> tuple[np.ndarray, np.ndarray]:

@@ -312,7 +312,8 @@ def test_what_is_written_is_read_back(name, per_file, tmp_path):
     *files, truth = write_mocks(source, n, tmp_path / "mocks", per_file, {"SEED": 11})
     assert len(files) == -(-n // per_file)
     made = next(pieces(source, n, n))
-    read = [chunk for file in files for chunk in survey.read(file)]
+    options = survey.Options(telluric="keep") if name == "4most" else None
+    read = [chunk for file in files for chunk in survey.read(file, options=options)]
     assert np.array_equal(np.concatenate([c.ids for c in read]), made.spectra.ids)
     for k, arm in enumerate(made.spectra.arms):
         flux, ivar = (

@@ -13,7 +13,9 @@ Not read: FLUX_NOSS and ERR_FLUX_NOSS (before sky subtraction), spectra of singl
 one object, Level 2 products, two-dimensional data. Nothing is combined: several exposures of one
 target are several spectra. The joined pixels are resampled from 0.31-0.43 Å and correlated.
 
-Masks: a pixel is good where QUAL is 0, and flux and error are finite, and the error is above 0. A
+Masks: a pixel is good where QUAL is 0, and flux and error are finite, and the error is above 0.
+Level 1 does not correct the air's absorption, whose edges look like a quasar's; the bands where it
+takes over 5 % (``TELLURIC``, a sixth of the pixels) are left out, unless ``-S telluric=keep``. A
 spectrum whose ERR_FLUX is 0 or NaN throughout (a noise-free model) has no weights, so that it
 comes out as NODATA; add the noise that it is meant to have first.
 
@@ -39,7 +41,7 @@ Standard), VIS-TNO-4MOST-47110-0143-0001 (4MOST L1).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -77,6 +79,10 @@ NATIVE_FLUX = "erg/(s*cm^2*Angstrom)"
 FIRST, STEP, PIXELS = 3700.0, 0.25, 23201
 """The grid in Å of L1's joined low-resolution spectra; WAVELMIN, WAVELMAX, SPEC_BIN there."""
 
+TELLURIC = ((6866, 6918), (7176, 7295), (7592, 7688), (8134, 8326), (8954, 9500))
+"""Å: O2 B, water, O2 A, water twice, where the air at airmass 1.2 takes over 5 % at 4MOST's
+resolution (ESO SkyCalc's transmission, as in ``simulation/instrument.toml``)."""
+
 LSF_SIGMA = 0.45
 """Å; λ/R is 0.89-1.27 Å from 3700 to 9500 Å, in the mean 1.06 (4MOST User Manual, fig. 6)."""
 
@@ -101,11 +107,15 @@ class FourMost(Survey):
 
         medium: str = "auto"
         """Medium of the wavelengths: auto (what the file says, else vacuum), air or vacuum."""
+        telluric: str = "mask"
+        """Bands in which air absorbs: ``mask`` leaves them out, ``keep`` is for corrected flux."""
         topocentric: bool = False
         """Read files in the observatory's frame too; their redshifts are off by up to 30 km/s."""
 
         def __post_init__(self) -> None:
-            """Raise ValueError for a medium that does not exist."""
+            """Raise ValueError for a choice that does not exist."""
+            if self.telluric not in ("mask", "keep"):
+                raise ValueError(f"telluric={self.telluric!r}, but mask or keep was expected")
             if self.medium not in ("auto", "air", "vacuum"):
                 raise ValueError(f"medium={self.medium!r}, but auto, air or vacuum was expected")
 
@@ -142,12 +152,15 @@ class FourMost(Survey):
                 waves = waves_of(file, hdu, columns, chunk)
                 for run in runs(waves):
                     arm = read_arm(file, hdu, columns, chunk[run], waves[run][0], medium)
+                    if options.telluric == "mask":
+                        arm = clear(arm)
                     yield targets.spectra(chunk[run], arm)
 
     def demo(self, n: int, seed: int) -> Spectra:
-        """``n`` mock spectra on the joined low-resolution grid."""
+        """``n`` mock spectra on the joined low-resolution grid, as ``read`` masks them."""
         wave = FIRST + STEP * np.arange(PIXELS, dtype=np.float64)
-        return mock_spectra({"L": (wave, LSF_SIGMA)}, n=n, seed=seed)
+        made = mock_spectra({"L": (wave, LSF_SIGMA)}, n=n, seed=seed)
+        return replace(made, arms=tuple(clear(arm) for arm in made.arms))
 
     def write(self, path: Path, spectra: Spectra) -> None:
         """Write one PHASE3SPECTRUM table: vectors, and a column for each fact of a target.
@@ -248,6 +261,14 @@ def read_arm(
     lsf = resolution(file, hdu, wave)
     single = (flux.astype(np.float32), ivar.astype(np.float32))
     return Arm("L", wave, *single, good, lsf, medium)
+
+
+def clear(arm: Arm) -> Arm:
+    """The arm without the pixels in which air absorbs."""
+    hidden = np.zeros(len(arm.wave), bool)
+    for first, last in TELLURIC:
+        hidden |= (arm.wave >= first) & (arm.wave <= last)
+    return replace(arm, good=arm.usable & ~hidden)
 
 
 def resolution(file: FitsFile, hdu: int, wave: NDArray[np.float64]) -> NDArray[np.float32] | None:

@@ -33,8 +33,12 @@ def train(
     """
     from zspec import training
     from zspec.cli import terminal
+    from zspec.errors import ConfigError
 
-    training.train(
-        training.find_recipe(recipe, preset or [], setting or []), data, output, overwrite
-    )
+    if output.suffix != ".safetensors":
+        raise ConfigError(f"{output}: a checkpoint's name ends in .safetensors")
+    chosen = training.find_recipe(recipe, preset or [], setting or [])
+    if "seed" in chosen:
+        terminal.say(f"seed        {chosen['seed']}")
+    training.train(chosen, data, output, overwrite)
     terminal.say(f"checkpoint  {output}")

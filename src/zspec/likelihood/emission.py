@@ -25,6 +25,8 @@ class Lines:
     """Å, vacuum, rest frame (Vanden Berk et al. 2001, table 2, laboratory wavelengths)."""
     sigma: float
     """km/s of the Gaussian."""
+    absorbed: tuple[float, ...]
+    """Share of the continuum that blends of stellar absorption may take there, 1 sigma."""
 
     @property
     def core(self) -> float:
@@ -33,8 +35,11 @@ class Lines:
 
 
 LINES: Mapping[str, Lines] = {
-    "GALAXY": Lines((3728.48, 5008.24), 200.0),  # [O II], [O III]
-    "QSO": Lines((1549.06, 1908.73, 2798.75, 6564.61), 2000.0),  # C IV, C III], Mg II, Hα
+    # [O II], [O III]. Passive galaxies dip by up to a fifth at 3730 Å: Fe I and high Balmer lines.
+    "GALAXY": Lines((3728.48, 5008.24), 200.0, (0.15, 0.0)),
+    "QSO": Lines(
+        (1549.06, 1908.73, 2798.75, 6564.61), 2000.0, (0.0,) * 4
+    ),  # C IV, C III], Mg II, Hα
 }
 LEAST = 3
 """Pixels that core and flanks must have for a line to count."""
@@ -58,8 +63,8 @@ def faintest(
         if len(rows):
             part = pixels[rows]
             each = [
-                significance(part, model[rows], z[rows], wave, lines, model_error)
-                for wave in lines.waves
+                significance(part, model[rows], z[rows], wave, lines, max(model_error, absorbed))
+                for wave, absorbed in zip(lines.waves, lines.absorbed, strict=True)
             ]
             out[rows] = torch.stack(each).amin(0)
     return out
@@ -73,7 +78,10 @@ def significance(
     lines: Lines,
     model_error: float = 0.0,
 ) -> torch.Tensor:
-    """(n,) matched-filter SNR of one line in the model; inf where half of it has no data."""
+    """(n,) matched-filter SNR of one line in the model; inf where half of it has no data.
+
+    The model's error is one over the whole line, so that finer pixels do not average it away.
+    """
     position = torch.cat([torch.from_numpy(w) for w in pixels.waves])
     velocity = (position / (wave * (1 + z[:, None])) - 1) * LIGHT  # (n, pixel)
     near = (velocity.abs() < 2 * lines.core).any(0).nonzero()[:, 0]
@@ -84,9 +92,9 @@ def significance(
     excess = model - level[:, None] - slope[:, None] * velocity / lines.core
     profile = core * torch.exp(-0.5 * (velocity / lines.sigma) ** 2)
     seen = (core & (ivar > 0)).sum(1) * 2 > core.sum(1).clamp(min=LEAST)
-    ivar = ivar / (1 + ivar * (model_error * level[:, None]) ** 2)
-    weight = (profile.square() * ivar).sum(1)
-    snr = (profile * ivar * excess).sum(1) / weight.clamp(min=1e-300).sqrt()
+    weight = (profile.square() * ivar).sum(1).clamp(min=1e-300)
+    height = (profile * ivar * excess).sum(1) / weight
+    snr = height / (1 / weight + (model_error * level) ** 2).sqrt()
     sides = torch.stack([(flank & (velocity < 0)).sum(1), (flank & (velocity > 0)).sum(1)])
     return torch.where(seen & (sides.amin(0) >= LEAST), snr, torch.inf)
 
