@@ -83,7 +83,7 @@ def test_mistakes_are_one_line(zspec, toy_file, words, message):
 
 
 def test_a_checkpoint_has_its_suffix(zspec, tmp_path):
-    with pytest.raises(ZspecError, match="ends in .safetensors"):
+    with pytest.raises(ZspecError, match=r"ends in \.safetensors"):
         zspec("train", "likelihood", "-o", tmp_path / "model.pt")
 
 
