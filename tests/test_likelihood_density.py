@@ -133,7 +133,8 @@ def test_a_finer_grid_changes_nothing(bare: Likelihood, monkeypatch: pytest.Monk
     fine = bare.predict(Chunk(data), PDF)
     assert coarse.zpdf is not None
     assert fine.zpdf is not None
-    assert fine.prob == pytest.approx(coarse.prob, abs=0.02)
+    # sums over the scan's steps know ln odds to 0.25, which moves a tie by 0.06
+    assert fine.prob == pytest.approx(coarse.prob, abs=0.06)
     for row in (0, 3):
         assert quantiles(fine.zpdf, row) == pytest.approx(quantiles(coarse.zpdf, row), abs=2e-5)
 
