@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from zspec_4most import clear
 
 from zspec import Chunk, Prediction, ZWarn, checkpoint, cramer_rao, plugins
 from zspec.estimators.likelihood import Likelihood, resolution
@@ -66,7 +65,8 @@ def measure(survey: str, number: int, seed: int) -> Rows:
 
 def _block(source: Simulator, number: int, fitter: Likelihood) -> Rows:
     """One block of mocks."""
-    observed = as_read(source.block(number))
+    observed = source.block(number)
+    observed = replace(observed, spectra=source.survey.masked(observed.spectra))
     start = time.process_time()
     found = fitter.predict(Chunk(observed.spectra))
     seconds = (time.process_time() - start) / BLOCK
@@ -84,12 +84,6 @@ def _block(source: Simulator, number: int, fitter: Likelihood) -> Rows:
         "BOUND": bounds(source, number, observed, fitter, found),
         "SECONDS": np.full(len(row), seconds),
     }
-
-
-def as_read(observed: Observed) -> Observed:
-    """Without the pixels that 4MOST's adapter, whose arm is called L, leaves out when it reads."""
-    arms = tuple(clear(arm) if arm.name == "L" else arm for arm in observed.spectra.arms)
-    return replace(observed, spectra=replace(observed.spectra, arms=arms))
 
 
 def clean(source: Simulator, number: int, observed: Observed) -> Sequence[NDArray[np.float32]]:

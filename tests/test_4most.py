@@ -8,6 +8,7 @@ from zspec_4most import FourMost
 from zspec_4most.targets import class_of
 
 from zspec import HDU, InputError, Spectra, ZWarn, hash_id, open_fits, write_fits
+from zspec.simulate import stream
 from zspec.testing import SurveyContract, shared
 
 WAVE = np.arange(4000.0, 4010.0, 0.25)
@@ -235,3 +236,10 @@ def test_the_rehearsal_is_in_air_and_the_mock_in_vacuum():
     mock = read(folder / "4most/qso-z2.5-noise-free.fits")
     assert mock.arms[0].medium == "vacuum"
     assert mock.truth is None
+
+
+def test_a_stream_leaves_out_what_reading_leaves_out():
+    arm = next(stream("4most", seed=1, batch=2)).arms[0]
+    absorbed = (arm.wave > 7600) & (arm.wave < 7680)
+    assert not arm.usable[:, absorbed].any()
+    assert arm.usable[:, (arm.wave > 7700) & (arm.wave < 8100)].any()

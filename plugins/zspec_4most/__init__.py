@@ -152,15 +152,17 @@ class FourMost(Survey):
                 waves = waves_of(file, hdu, columns, chunk)
                 for run in runs(waves):
                     arm = read_arm(file, hdu, columns, chunk[run], waves[run][0], medium)
-                    if options.telluric == "mask":
-                        arm = clear(arm)
-                    yield targets.spectra(chunk[run], arm)
+                    spectra = targets.spectra(chunk[run], arm)
+                    yield self.masked(spectra) if options.telluric == "mask" else spectra
+
+    def masked(self, spectra: Spectra) -> Spectra:
+        """Without the bands in which air absorbs."""
+        return replace(spectra, arms=tuple(clear(arm) for arm in spectra.arms))
 
     def demo(self, n: int, seed: int) -> Spectra:
         """``n`` mock spectra on the joined low-resolution grid, as ``read`` masks them."""
         wave = FIRST + STEP * np.arange(PIXELS, dtype=np.float64)
-        made = mock_spectra({"L": (wave, LSF_SIGMA)}, n=n, seed=seed)
-        return replace(made, arms=tuple(clear(arm) for arm in made.arms))
+        return self.masked(mock_spectra({"L": (wave, LSF_SIGMA)}, n=n, seed=seed))
 
     def write(self, path: Path, spectra: Spectra) -> None:
         """Write one PHASE3SPECTRUM table: vectors, and a column for each fact of a target.

@@ -235,6 +235,13 @@ class Survey:
         """
         return None
 
+    def masked(self, spectra: Spectra) -> Spectra:
+        """The spectra without the pixels that ``read`` leaves out by itself, as air's absorption.
+
+        A training on mock spectra in memory sees by it what a prediction will see.
+        """
+        return spectra
+
     def read(self, path: Path, rows: range | None = None, options: Any = None) -> Iterator[Spectra]:
         """Yield the spectra of a file in chunks, in the file's order.
 

@@ -1,4 +1,4 @@
-"""Mock spectra without end, for training: as ``zspec simulate`` writes them, and never twice.
+"""Mock spectra without end, for training: as ``read`` gives what ``zspec simulate`` writes.
 
 from zspec.simulate import stream
 
@@ -51,7 +51,7 @@ def stream(
         split=split,
         device=device,
     )
-    return (observed.spectra for observed in pieces(source, batch))
+    return (source.survey.masked(observed.spectra) for observed in pieces(source, batch))
 
 
 def pieces(source: Simulator, size: int, total: int | None = None) -> Iterator[Observed]:
