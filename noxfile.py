@@ -41,8 +41,23 @@ def types(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """pytest on the installed wheel; ``nox -s tests -- -k sdss`` passes words on."""
-    install(session, ".[test]")
+    install(session, ".[test,specutils]")
     session.run("pytest", *session.posargs, env=shared())
+
+
+@nox.session
+def cluster(session: nox.Session) -> None:
+    """Dask clusters of several processes: poison, lost schedulers, Slurm's jobs run here."""
+    install(session, ".[test]")
+    session.run("pytest", "tests/test_cluster.py", "-m", "slow or not slow", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Damaged files of every survey, thousands of them: no traceback, no wrong redshift."""
+    install(session, ".[test]")
+    args = ["-m", "slow or not slow", "--hypothesis-profile", "fuzz", *session.posargs]
+    session.run("pytest", "tests/test_fuzz.py", *args)
 
 
 @nox.session
@@ -54,10 +69,25 @@ def browser(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The documentation; warnings are errors."""
+    """The documentation, with all tutorials executed; warnings are errors."""
     install(session, ".[docs]")
-    session.run("python", "docs/generate.py")
     session.run("sphinx-build", "-W", "-q", "docs", "docs/_build/html")
+
+
+@nox.session
+def links(session: nox.Session) -> None:
+    """Every link of the documentation, which needs the network; tutorials are not executed."""
+    install(session, ".[docs]")
+    words = ["-q", "-b", "linkcheck", "-D", "nb_execution_mode=off"]
+    words += ["-D", "suppress_warnings=myst-nb.lexer"]  # known once they are executed
+    session.run("sphinx-build", *words, "docs", "docs/_build/links")
+
+
+@nox.session
+def spelling(session: nox.Session) -> None:
+    """Common misspellings in documentation, code and messages."""
+    install(session, "codespell")
+    session.run("codespell", "README.md", "CHANGELOG.md", "docs", "src", "plugins", "examples")
 
 
 @nox.session

@@ -53,7 +53,15 @@ def main(rows: int) -> None:
         write_catalogue(path, rows)
         for more in ([], ["--by", "class,snr"]):
             started = time.monotonic()
-            command = ["-c", "from zspec.cli import main; main()", "evaluate", str(path), "--json"]
+            command = [
+                "-c",
+                "from zspec.cli import main; main()",
+                "evaluate",
+                str(path),
+                "--metrics",
+                "all",
+                "--json",
+            ]
             subprocess.run([sys.executable, *command, *more], check=True, capture_output=True)
             seconds = time.monotonic() - started
             memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20

@@ -43,21 +43,26 @@ class Rung:
 
 
 def calibrations(
-    every: Sequence[Case], blanks: Sequence[Case], plates: Sequence[str], error: float
+    every: Sequence[Case],
+    blanks: Sequence[Case],
+    plates: Sequence[str],
+    error: float,
+    mocks: Sequence[Case],
 ) -> list[Calibration]:
     """For each fold, what the other folds' objects and the other groups' sky fibres teach.
 
-    ``plates`` are those of ``blanks``.
+    ``plates`` are those of ``blanks``. Mocks teach every fold.
     """
     folds = np.array([fold_of(case.known.key) for case in every])
     groups = plate_groups(plates)
-    loss = losses(every)
+    loss, simulated = losses(every), losses(mocks)
     out = []
     for fold in range(FOLDS):
         rest = folds != fold
         kept = [case for case, other in zip(every, rest, strict=True) if other]
         sky = [case for case, group in zip(blanks, groups, strict=True) if group != fold]
-        out.append(learned(kept, sky, error, loss[rest]))
+        both = np.concatenate([loss[rest], simulated])
+        out.append(learned(kept, sky, error, mocks, both))
     return out
 
 

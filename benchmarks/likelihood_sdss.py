@@ -33,8 +33,17 @@ from zspec.flags import names
 from zspec.likelihood.basis import LIGHT
 from zspec.likelihood.calibration import Calibration
 from zspec.likelihood.labelled import listed
+from zspec.likelihood.mocks import mocks
 from zspec.likelihood.train import Labelled, label, learn_bases
-from zspec.likelihood.validate import FOLDS, blank, cases, fold_of, known, model_error
+from zspec.likelihood.validate import (
+    FOLDS,
+    SHORT,
+    blank,
+    cases,
+    fold_of,
+    known,
+    model_error,
+)
 from zspec.survey import Spectra
 from zspec.training import find_recipe
 
@@ -89,12 +98,13 @@ def predict_all(shared: Path, kept: Path | None) -> tuple[list[Row], float, list
     fitters = [fitter(recipe, shared, real, fold, kept) for fold in range(FOLDS)]
     given = [known(line, one) for line, one in labelled]
     error = model_error(given, [f.bases for f in fitters])
-    every = list(cases(given, [f.calibrated_by(Calibration(error)) for f in fitters]))
     raw = [f.calibrated_by(Calibration(error)) for f in fitters]
+    every = list(cases(given, raw))
     blank_lines = [(line, one) for line, one in data if line["is_sky"] == "1"]
     blanks = list(cases([blank(line, one) for line, one in blank_lines], raw, (1,)))
     plates = [line["plate"] for line, _ in blank_lines]
-    found = ladder.calibrations(every, blanks, plates, error)
+    exact = list(cases(mocks(recipe), raw, SHORT))
+    found = ladder.calibrations(every, blanks, plates, error, exact)
     fitters = [f.calibrated_by(one) for f, one in zip(fitters, found, strict=True)]
     group = dict(zip(plates, ladder.plate_groups(plates), strict=True))
     start = time.process_time()

@@ -1,15 +1,29 @@
-"""Write the generated pages: ``python docs/generate.py``. A test holds that they are up to date."""
+"""Write the generated pages: ``python docs/generate.py``; building the site does it too.
+
+Pages beside this file are in the repository, and a test holds that they are up to date. Those in
+``reference`` are not: they are written whenever the site is built.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import inspect
+import json
+import re
+import typing
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from zspec import catalog, flags, plugins
+import zspec
+from zspec import catalog, checkpoint, flags, plugins, training
+from zspec.cli import models as listing
+from zspec.cli.app import COMMANDS, common
 from zspec.cli.surveys import describe
 from zspec.metrics import METRICS, say_threshold
+from zspec.survey import option_help
 
+HERE = Path(__file__).parent
 NOTE = "<!-- written by docs/generate.py; do not edit -->\n\n"
 
 
@@ -86,8 +100,237 @@ def metrics() -> str:
     return NOTE + "# Metrics\n\n" + where + head + "\n".join(rows) + "\n"
 
 
-PAGES = {"catalogue.md": catalogue, "metrics.md": metrics, "surveys.md": surveys}
+# ---- commands, from their functions: what typer makes the command line of
+
+
+def commands() -> str:
+    """Every command with its arguments, options and examples."""
+    about = (
+        "`zspec COMMAND --help` says the same. Results go to stdout; progress, log and warnings to "
+        "stderr. A mistake is one line and exit status 2; a bug keeps its traceback.\n"
+    )
+    parts = [NOTE + "# Commands\n", about, "## zspec\n", _parameters(common)]
+    for command in COMMANDS:
+        name = command.__name__.replace("_", "-")
+        parts += [f"## zspec {name}\n", _prose(inspect.getdoc(command) or ""), _parameters(command)]
+    return "\n".join(parts)
+
+
+def _prose(doc: str) -> str:
+    """A docstring with its examples, lines that begin with ``zspec``, as a block."""
+    prose, examples = [], []
+    for line in doc.splitlines():
+        (examples if line.strip().startswith("zspec ") else prose).append(line)
+    block = ["```", *map(str.strip, examples), "```", ""] if examples else []
+    text = re.sub(r"([|*<])", r"\\\1", "\n".join(prose).strip())
+    return "\n".join([text, "", *block])
+
+
+def _parameters(command: Callable[..., Any]) -> str:
+    """Table of the parameters of a command."""
+    hints = typing.get_type_hints(command, include_extras=True)
+    rows = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        kind, info = typing.get_args(hints[name])[:2]
+        words = [str(word) for word in (info.default, *(info.param_decls or ()))]
+        given = [word for word in words if word.startswith("-")] or [f"--{name.replace('_', '-')}"]
+        shown = ", ".join(f"`{word}`" for word in given)
+        if type(info).__name__ == "ArgumentInfo":
+            shown = (info.metavar or name).upper()
+        default = parameter.default
+        cells = (shown, _kind(kind), _default(default), (info.help or "").replace("|", "\\|"))
+        rows.append("| " + " | ".join(cells) + " |")
+    return "| parameter | type | default | |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
+
+
+def _kind(kind: Any) -> str:
+    """A type in a word."""
+    inner = [part for part in typing.get_args(kind) if part is not type(None)]
+    if inner:
+        many = typing.get_origin(kind) is list or typing.get_origin(inner[0]) is list
+        return _kind(inner[0]) + (", ..." if many and typing.get_origin(inner[0]) is None else "")
+    words = {"bool": "flag", "int": "whole number", "float": "number", "str": "text"}
+    return words.get(getattr(kind, "__name__", ""), getattr(kind, "__name__", str(kind)).lower())
+
+
+def _default(value: Any) -> str:
+    """A default as one would type it; nothing where there is none."""
+    plain = value is inspect.Parameter.empty or value is None or value is False or value == ""
+    return "" if plain else f"`{value}`" if str(value) else ""
+
+
+def recipes() -> str:
+    """Every recipe that ships, as it is."""
+    about = (
+        "A recipe is TOML: `zspec train NAME` for one that ships, `zspec train mine.toml` for one "
+        "of your own. `--preset NAME` takes what a table `[presets.NAME]` changes, `--set "
+        "table.key=value` changes one value; a key that does not exist is an error that names the "
+        "nearest. Key `estimator` says whose `train` runs.\n"
+    )
+    parts = [NOTE + "# Recipes\n", about, _settings()]
+    for name, path in training.shipped().items():
+        parts += [f"## {name}\n", f"```toml\n{path.read_text(encoding='utf-8').rstrip()}\n```\n"]
+    return "\n".join(parts)
+
+
+def _settings() -> str:
+    """Every key of a recipe for the networks: fields of dataclasses with their docstrings."""
+    from zspec.gasnet2.recipe import Recipe as GasnetRecipe
+    from zspec.slitless.recipe import Recipe as SlitlessRecipe
+
+    parts = []
+    for title, recipe in (("gasnet2", GasnetRecipe), ("slitless-bnn", SlitlessRecipe)):
+        parts.append(f"## Keys of {title}\n\n| key | default | meaning |\n|---|---|---|")
+        parts += [*_keys("", recipe), ""]
+    return "\n".join(parts)
+
+
+def _keys(table: str, options: type[Any]) -> list[str]:
+    """Rows of one table of a recipe, and of the tables within it."""
+    texts, rows = option_help(options), []
+    hints = typing.get_type_hints(options)
+    for name, one in options.__dataclass_fields__.items():
+        inner = next(
+            filter(dataclasses.is_dataclass, (hints[name], *typing.get_args(hints[name]))), None
+        )
+        if inner is not None:
+            rows += _keys("[class]." if name == "classes" else f"{name}.", inner)
+            continue
+        default = "" if one.default is dataclasses.MISSING else f"`{_toml(one.default)}`"
+        text = " ".join(texts.get(name, "").split()).replace("|", "\\|")
+        rows.append(f"| `{table}{name}` | {default} | {text} |")
+    return rows
+
+
+def _toml(value: Any) -> str:
+    """A default as a recipe has it.
+
+    >>> _toml(("a", 0.5, True))
+    '["a", 0.5, true]'
+    """
+    return json.dumps(value)
+
+
+# ---- the library
+
+
+API: Mapping[str, tuple[str, ...]] = {
+    "Reading and predicting": ("read", "predict", "from_specutils", "to_specutils"),
+    "Spectra": ("Spectra", "Arm", "Truth", "SpectrumBatch", "WaveGrid"),
+    "A survey's adapter": ("Survey", "HDU", "hookimpl", "hash_id", "mock_spectra"),
+    "FITS files": ("open_fits", "FitsFile", "write_fits"),
+    "Units": ("air_to_vacuum", "to_angstrom", "to_flux_unit"),
+    "Estimators": (
+        "Estimator",
+        "Chunk",
+        "ClassSpec",
+        "ExtraColumn",
+        "Prediction",
+        "Candidates",
+        "Densities",
+        "ZWarn",
+        "cramer_rao",
+    ),
+    "Errors": ("ZspecError", "ConfigError", "InputError", "OutputError", "PluginError"),
+}
+"""The public names, by what they are for; a new one that is not here comes under "More"."""
+
+
+def api() -> str:
+    """Every public name, by Sphinx's autodoc."""
+    about = (
+        "`import zspec` costs nothing: names are loaded when they are first used. Arrays are "
+        "numpy's; n is the number of spectra. Wavelengths are in Å, in vacuum and the observed "
+        "frame; flux is in 1e-17 erg/s/cm²/Å. `zspec.testing` has the contract suites that a "
+        "plugin's tests inherit.\n"
+    )
+    listed = {name for names in API.values() for name in names}
+    more = tuple(sorted(set(zspec.__all__) - listed))
+    parts = [NOTE + "# Library\n", about]
+    for title, names in ({**API, "More": more} if more else API).items():
+        parts += [f"## {title}\n", *(_autodoc(name) for name in names)]
+    parts += ["## Tests of plugins\n", *map(_contract, ("SurveyContract", "EstimatorContract"))]
+    return "\n".join(parts)
+
+
+def _autodoc(name: str) -> str:
+    """One public name."""
+    value = getattr(zspec, name)
+    kind = "autoclass" if inspect.isclass(value) else "autofunction"
+    members = "   :members:\n" if kind == "autoclass" else ""
+    if not callable(value) or type(value).__name__ == "HookimplMarker":
+        doc = "Marks a function as the implementation of a hook of zspec; see `zspec.hookspecs`."
+        return f"`zspec.{name}`\n: {doc}\n"
+    return f"```{{eval-rst}}\n.. {kind}:: zspec.{name}\n{members}```\n"
+
+
+def _contract(name: str) -> str:
+    return f"```{{eval-rst}}\n.. autoclass:: zspec.testing.{name}\n   :members:\n```\n"
+
+
+def models() -> str:
+    """A card for every model that ships, of what its checkpoint says."""
+    about = (
+        "Written from the checkpoints themselves: `zspec models`, and `zspec info FILE` for one of "
+        "your own. All weights come with zspec, under its licence (BSD-3-Clause), and were learned "
+        "by `zspec train` from data that do not.\n"
+    )
+    parts = [NOTE + "# Model cards\n", about]
+    for name, path in checkpoint.models().items():
+        parts.append(_card(name, path))
+    return "\n".join(parts)
+
+
+def _card(name: str, path: Path) -> str:
+    """One model."""
+    meta = checkpoint.metadata(path)
+    made = checkpoint.load_estimator(name)
+    facts = {
+        "estimator": f"`{meta['estimator']}`: {made.title}",
+        "size": f"{path.stat().st_size / 1e6:.1f} MB, format {meta['format']}",
+        "written by": f"zspec {meta.get('zspec', '')}",
+        "classes": ", ".join(meta.get("classes", [])),
+        "data": ", ".join(meta.get("surveys", [])),
+        "grid": listing.describe_grid(meta.get("grid")),
+        "seed": meta.get("seed", meta.get("config", {}).get("seed", "")),
+        "figures": listing.describe_figures(meta.get("figures", {})),
+        "calibrated": "yes" if made.calibrated else "no: ZCONF is NaN",
+        "default for": ", ".join(meta.get("default_for", [])),
+    }
+    rows = [f"| {key} | {value} |" for key, value in facts.items() if value not in ("", None)]
+    return f"## {name}\n\n| | |\n|---|---|\n" + "\n".join(rows) + f"\n\n{_limits(name)}\n"
+
+
+def _limits(name: str) -> str:
+    """Where figures and limits of a model stand."""
+    page = {"zspec": "joint"}.get(name, name)
+    more = f", and [how it works](../{page}.md)" if (HERE / f"{page}.md").exists() else ""
+    return f"Limits: [known failures](../explanation/failures.md){more}."
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "catalogue.md": catalogue,
+    "metrics.md": metrics,
+    "surveys.md": surveys,
+}
+"""Pages of the repository."""
+BUILT: Mapping[str, Callable[[], str]] = {
+    "reference/commands.md": commands,
+    "reference/recipes.md": recipes,
+    "reference/api.md": api,
+    "reference/models.md": models,
+}
+"""Pages that are made with the site."""
+
+
+def write() -> None:
+    """Write all pages; one that is the same is left alone."""
+    for page, text in {**PAGES, **BUILT}.items():
+        path, made = HERE / page, text()
+        path.parent.mkdir(exist_ok=True)
+        if not path.exists() or path.read_text(encoding="utf-8") != made:
+            path.write_text(made, encoding="utf-8")
+
 
 if __name__ == "__main__":
-    for page, text in PAGES.items():
-        (Path(__file__).parent / page).write_text(text(), encoding="utf-8")
+    write()

@@ -168,7 +168,7 @@ def real_desi(folder: Path) -> Iterator[Real]:
 
 
 def draw_pairs(survey: str, reals: list[Real], name: str) -> None:
-    """Each real spectrum, and the mock that is nearest to it in class, redshift and flux."""
+    """Each real spectrum, and the mock that is nearest in class, redshift, flux and colour."""
     source = simulator(plugins.survey(survey), 1, settings=WHOLE | DEPTH.get(survey, {}))
     blocks = [source.block(k) for k in range(BLOCKS)]
     figure, axes = plt.subplots(
@@ -189,10 +189,20 @@ def draw_pairs(survey: str, reals: list[Real], name: str) -> None:
     figure.savefig(PICTURES / name, dpi=80, metadata={"Software": None})
 
 
-def level(spectra: Spectra, row: int) -> float:
-    """Median flux of one spectrum."""
-    flux = np.concatenate([arm.flux[row][arm.usable[row]] for arm in spectra.arms])
-    return float(np.median(flux)) if len(flux) else 0.0
+def level(spectra: Spectra, row: int, low: float = 0.0, high: float = np.inf) -> float:
+    """Median flux of one spectrum between two wavelengths, at least 0.01."""
+    parts = [
+        arm.flux[row][arm.usable[row] & (arm.wave > low) & (arm.wave < high)]
+        for arm in spectra.arms
+    ]
+    flux = np.concatenate(parts)
+    return max(float(np.median(flux)), 0.01) if len(flux) else 0.01
+
+
+def colour(spectra: Spectra, row: int) -> float:
+    """Red over blue flux, as a natural logarithm."""
+    red, blue = level(spectra, row, 7500, 8500), level(spectra, row, 4200, 5200)
+    return float(np.log(red / blue))
 
 
 def other_label(mocks: Spectra, row: int, real: Spectra) -> bool:
@@ -204,7 +214,7 @@ def other_label(mocks: Spectra, row: int, real: Spectra) -> bool:
 
 
 def distance(mocks: Spectra, row: int, kind: str, z: float, real: Spectra) -> float:
-    """How unlike a mock and a real spectrum are in class, redshift and flux."""
+    """How unlike a mock and a real spectrum are in class, redshift, flux and colour."""
     assert mocks.truth is not None
     if mocks.truth.spectype[row] != kind:
         return np.inf
@@ -213,7 +223,8 @@ def distance(mocks: Spectra, row: int, kind: str, z: float, real: Spectra) -> fl
     return float(
         other
         + abs(dz) / 0.05
-        + abs(np.log(max(level(mocks, row), 0.01) / max(level(real, 0), 0.01)))
+        + abs(np.log(level(mocks, row) / level(real, 0)))
+        + abs(colour(mocks, row) - colour(real, 0))
     )
 
 

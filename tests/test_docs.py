@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import inspect
 import re
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import zspec
-from zspec import flags, plugins
-from zspec.cli.app import COMMANDS
+from zspec import catalog, checkpoint, flags, plugins, training
+from zspec.cli.app import COMMANDS, build
+from zspec.survey import option_help
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -42,6 +45,7 @@ PUBLIC = sorted(
         "ZspecError",
         "air_to_vacuum",
         "cramer_rao",
+        "from_specutils",
         "hash_id",
         "hookimpl",
         "mock_spectra",
@@ -50,6 +54,7 @@ PUBLIC = sorted(
         "read",
         "to_angstrom",
         "to_flux_unit",
+        "to_specutils",
         "write_fits",
     ]
 )
@@ -63,15 +68,107 @@ def generator():
     return module
 
 
-@pytest.mark.parametrize("page", ["catalogue.md", "surveys.md"])
+@pytest.mark.parametrize("page", ["catalogue.md", "metrics.md", "surveys.md"])
 def test_generated_pages_are_up_to_date(page):
     written = (ROOT / "docs" / page).read_text(encoding="utf-8")
     assert written == generator().PAGES[page](), "run: python docs/generate.py"
 
 
-def test_every_bit_has_a_sentence():
+def test_every_bit_and_column_is_in_the_reference():
     assert set(flags.SENTENCES) == set(flags.ZWarn)
     assert flags.names(int(flags.ZWarn.SKY) | 1 << 17) == ["SKY", "BIT17"]
+    page = generator().catalogue()
+    for flag in flags.ZWarn:
+        assert f"| `{flag.name}` | {flags.SENTENCES[flag]} |" in page
+    for column in (*(c for hdu in catalog.HDUS.values() for c in hdu), *catalog.REQUESTED):
+        assert f"| `{column.name}` | {column.dtype} |" in page
+
+
+def test_every_option_of_every_command_is_in_the_reference():
+    """As typer itself shows them, so that no way of declaring one is missed."""
+    page = generator().commands()
+    for command in COMMANDS:
+        name = command.__name__.replace("_", "-")
+        part = page.partition(f"## zspec {name}\n")[2].partition("\n## ")[0]
+        shown = CliRunner().invoke(build(), [name, "--help"], env={"COLUMNS": "200"}).output
+        options = set(re.findall(r"(?<=[ │])(--[a-z][\w-]*)", shown.partition("─ Options")[2]))
+        for option in {o for o in options if not o.startswith("--no-")} - {"--help"}:
+            assert f"`{option}`" in part, (name, option)
+
+
+def test_every_recipe_key_and_model_is_in_the_reference():
+    made = generator()
+    page = made.recipes()
+    for key in ("`train.epochs`", "`[class].good_dz`", "`label.z_range`", "`data.per_class`"):
+        assert key in page
+    for name in training.shipped():
+        assert f"## {name}\n" in page
+    cards = made.models()
+    for name in checkpoint.models():
+        assert f"## {name}\n" in cards
+
+
+def test_every_public_name_is_in_the_reference():
+    made = generator()
+    listed = [name for names in made.API.values() for name in names]
+    assert len(listed) == len(set(listed))
+    assert set(listed) <= set(PUBLIC)
+    for name in PUBLIC:  # those that no group has come under "More"
+        assert f"zspec.{name}" in made.api()
+
+
+SHAPE = re.compile(r"\((n|m|k|pixel|wave|grid pixel|Σ count)\b[^)]*\)")
+ARRAY = re.compile(r"NDArray|Floats?\b|Tensor")
+
+
+def undocumented(name, value):
+    """Array fields and functions of a public name whose docstring gives no shape."""
+    if inspect.isfunction(value):
+        known = SHAPE.search(value.__doc__) or not ARRAY.search(str(value.__annotations__))
+        return [] if known else [name]
+    texts, found = option_help(value) if "__annotations__" in vars(value) else {}, []
+    for field, kind in vars(value).get("__annotations__", {}).items():
+        told = f"{texts.get(field)} {value.__doc__}"
+        if ARRAY.search(str(kind)) and not field.startswith("_") and not SHAPE.search(told):
+            found.append(f"{name}.{field}")
+    for member, inner in vars(value).items():
+        function = getattr(inner, "fget", getattr(inner, "__func__", inner))
+        if inspect.isfunction(function) and not member.startswith("_"):
+            assert inspect.getdoc(function), f"{name}.{member} has no docstring"
+            found += undocumented(f"{name}.{member}", function)
+    return found
+
+
+def test_every_array_of_the_public_names_has_a_shape():
+    values = {name: getattr(zspec, name) for name in PUBLIC}
+    wanted = {n: v for n, v in values.items() if inspect.isclass(v) or inspect.isfunction(v)}
+    assert [one for name, value in wanted.items() for one in undocumented(name, value)] == []
+
+
+def test_links_between_pages_lead_somewhere():
+    """Those to other sites are for ``nox -s links``."""
+    pages = [*ROOT.glob("docs/**/*.md"), ROOT / "README.md"]
+    assert len(pages) > 25
+    built = set(generator().BUILT)
+    for page in (p for p in pages if "_build" not in p.parts):
+        for link in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+            if "://" not in link:
+                place = (page.parent / link).resolve()
+                known = place.exists() or any(place == ROOT / "docs" / name for name in built)
+                assert known, f"{page.name}: {link}"
+                inside = page.name == "README.md" or place.is_relative_to(ROOT / "docs")
+                assert inside, f"{page.name}: the site does not hold {link}"
+
+
+def test_every_page_is_in_a_table_of_contents():
+    """Sphinx says so too, but only when the site is built."""
+    listed = set()
+    for page in ROOT.glob("docs/**/*.md"):
+        for block in re.findall(r"```{toctree}\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
+            names = [line for line in block.split() if not line.startswith(":") and line != "2"]
+            listed |= {(page.parent / f"{name}.md").resolve() for name in names}
+    pages = {p for p in ROOT.glob("docs/**/*.md") if "_build" not in p.parts}
+    assert pages - listed == {ROOT / "docs" / "index.md"}
 
 
 def test_readme_names_every_survey_and_command():

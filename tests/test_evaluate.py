@@ -143,11 +143,11 @@ def test_same_seed_same_intervals(zspec, tmp_path):
 
 def test_rows_that_cannot_be_judged_are_counted(zspec, tmp_path):
     path = write(tmp_path / "z.fits", some())
-    text = zspec(path).stdout
+    text = zspec(path, "--metrics", "all").stdout
     assert "1 rows have no answer (1 ZWARN NODATA): failures in gf, right, star, acc," in text
     assert "1 rows left out: no true redshift or class" in text
     assert "5 evaluated, of 5 objects; without an answer: 1" in text
-    found = as_json(zspec(path, "--json"))["metrics"]
+    found = as_json(zspec(path, "--metrics", "all", "--json"))["metrics"]
     assert found["pull"]["n"] == 3
     assert found["pull"]["note"] == "1 rows without z; 1 rows without sigma"
     assert found["ece_z"]["value"] is None
@@ -189,7 +189,7 @@ def test_a_fraction_of_none_has_an_upper_limit():
 
 def test_empty_tables_say_so():
     table = from_table("t", Table({"Z": np.zeros(0), "Z_TRUE": np.zeros(0)}))
-    results = evaluate(assemble(table, None, Columns(), Choice()), Settings(choose([])))
+    results = evaluate(assemble(table, None, Columns(), Choice()), Settings(choose(["all"])))
     assert all(r.value is None and r.note for r in results.values())
 
 
@@ -233,7 +233,7 @@ def half_silent(n=400):
 
 def test_a_missing_answer_is_a_failure():
     sample = assemble(from_table("t", half_silent()), None, Columns(), Choice())
-    found = evaluate(sample, Settings(choose([])))
+    found = evaluate(sample, Settings(choose(["all"])))
     assert sample.unanswered.sum() == 200
     for name in ("gf", "right", "completeness"):
         assert (found[name].value, found[name].n) == (0.5, 400), name
@@ -452,6 +452,11 @@ def test_one_spectrum_of_one_file_is_one_row_of_each_table():
     elsewhere = turned | {"FILE": np.array(["x", "y", "y"])}
     moved = match(mine, from_table("t", Table(elsewhere | {"Z": np.zeros(3)})))
     assert moved.rows.tolist() == [1, 2]
+    assert moved.notes[0] == "no FILE and ROW of m is in t: other files?"
+    assert not any("other files" in note for note in found.notes)
+    folder = from_table("f", Table(columns | {"FILE": ["x/a", "x/a", "x/b"], "Z": np.zeros(3)}))
+    assert match(folder, truth).truth_rows.tolist() == [1, 2, 0]
+    assert match(folder, truth).notes[0].startswith("3 of 3 rows matched on FILE and ROW")
 
 
 def test_matching_by_row_and_by_named_columns(tmp_path):
@@ -549,6 +554,10 @@ def test_parquet(tmp_path):
         (["--by", "mag"], "no magnitude; name its column with --mag"),
         (["--bins", "snr=3"], "two or more edges that increase"),
         (["--bins", "snr=a,b"], "expected COLUMN=EDGE,EDGE"),
+        (["--bins", "snr=0:50"], "or COLUMN=LOW:HIGH:NUMBER"),
+        (["--bins", "snr=0:50:0"], "two or more edges"),
+        (["--given-class"], "--given-class needs redshifts by class (HDU CLASSPROB)"),
+        (["--given-class", "--good"], "leave it out with --given-class"),
         (["--robust", "GALAXY=x"], "expected a number or CLASS=NUMBER"),
         (["--coarse", "no.toml"], "cannot be read as TOML"),
         (["--zerr", "SPECTYPE"], "holds text, not numbers"),
@@ -570,6 +579,55 @@ def test_no_truth_says_what_is_missing(zspec, toy_file, tmp_path):
     spectra = toy_file("s.fits", [1, 2])
     with pytest.raises(ConfigError, match="Predict them first, with --survey or --model"):
         zspec(spectra)
+
+
+def test_finer_classes_have_the_threshold_of_their_first_word(zspec, tmp_path):
+    fine = ["GALAXY AGN", "QSO nan", "STAR F", "GALAXY nan", "", "GALAXY nan"]
+    path = write(tmp_path / "z.fits", some(CLASS_TRUE=fine))
+    words = [path, "--metrics", "gf", "--json"]
+    gf = as_json(zspec(*words))["metrics"]["gf"]
+    assert (gf["value"], gf["n"]) == (1 / 2, 4)  # 0.0001 of AGN, and 0.01 of the quasar
+    own = as_json(zspec(*words, "--thr", "gf:QSO nan=0.001"))["metrics"]["gf"]
+    assert own["value"] == pytest.approx(1 / 4)
+
+
+def test_equal_bins_by_their_number(zspec, tmp_path):
+    path = write(tmp_path / "z.fits", some())
+    words = [path, "--metrics", "mae", "--by", "snr", "--json", "--bins"]
+    equal, listed = (as_json(zspec(*words, f"snr={bins}")) for bins in ("0:50:2", "0,25,50"))
+    assert equal["by"] == listed["by"]
+    assert [g["n"] for g in equal["by"][0]["groups"]] == [4, 1]
+
+
+def test_redshifts_of_the_true_class(zspec, tmp_path):
+    """Row 0 was taken for a quasar; the model's two kinds of galaxy are one class here."""
+    rows = some([0, 1, 2], SPECTYPE=["QSO", "QSO", "STAR"] * 2, CLASS=["QSO", "QSO", "F"] * 2)
+    classes = ["AGN", "nan", "QSO", "F"]
+    by_class = {
+        **{name: np.repeat(rows[name], 4) for name in ("TARGETID", "FILE", "ROW")},
+        "CLASS": np.tile(classes, 3),
+        "PROB": [0.1, 0.3, 0.6, 0, 0, 0, 1, 0, 0, 0, 0.2, 0.8],
+        "Z": [0.4, 0.1002, 1.5, np.nan, *[np.nan] * 2, 1.02, np.nan, *[np.nan] * 4],
+        "ZERR": [0.1, 0.2, 0.3, np.nan, *[np.nan] * 2, 0.4, np.nan, *[np.nan] * 4],
+    }
+    path = tmp_path / "z.fits"
+    tables = [("REDSHIFTS", rows, {}), ("CLASSPROB", by_class, {})]
+    tables = [(name, {k: np.array(v) for k, v in t.items()}, cards) for name, t, cards in tables]
+    write_fits(path, [("", np.zeros(0), HEADER), *tables])
+    coarse = tmp_path / "coarse.toml"
+    coarse.write_text('[coarse]\nGALAXY = ["AGN", "nan"]\nSTAR = ["F"]\n')
+    words = [path, "--class", "CLASS", "--coarse", coarse, "--by", "class", "--json"]
+    words += ["--metrics", "mae,ebar,acc"]
+    found = as_json(zspec(*words, "--given-class"))
+    assert found["metrics"].keys() >= {"mae", "ebar"}
+    assert found["metrics"]["acc"]["value"] is None
+    of = {g["label"]["class"]: g["metrics"] for g in found["by"][0]["groups"]}
+    assert of["GALAXY"]["mae"]["value"] == pytest.approx(1e-4)  # nan's, more probable than AGN's
+    assert of["GALAXY"]["ebar"]["value"] == pytest.approx(0.2 / 1.1001)
+    assert of["QSO"]["mae"]["value"] == pytest.approx(0.02)
+    assert of["STAR"]["mae"]["value"] == pytest.approx(1e-5)  # no redshift in the model: 0
+    chosen = as_json(zspec(*words))
+    assert chosen["metrics"]["acc"]["value"] == pytest.approx(2 / 3)
 
 
 # several catalogues

@@ -30,6 +30,7 @@ from zspec.cli.app import build
 from zspec.cli.models import describe_figures, describe_grid
 from zspec.estimators.gasnet2 import GasNet2
 from zspec.gasnet2 import gradients, labelled, pipeline, training
+from zspec.gasnet2.course import Course
 from zspec.gasnet2.forward import fold, place, run, run_all
 from zspec.gasnet2.heads import combine, heads, targets
 from zspec.gasnet2.model import Config, Networks
@@ -398,8 +399,8 @@ class Interrupted(Exception):
 def test_resumes_to_the_same_weights_bit_for_bit(tmp_path, kind):
     settings = TrainSettings(epochs=3, batch=8)
 
-    def stop(lines):
-        if lines[0].epoch == 2:
+    def stop(progress):
+        if progress.epoch == 2:
             raise Interrupted
 
     one, saved = task(kind, networks=2, n=24), tmp_path / "s.safetensors"
@@ -580,6 +581,79 @@ def test_train_writes_a_model_that_predicts(folder, tmp_path):
     assert {line["task"] for line in lines} == {"class 0", "z GALAXY", "z QSO"}
     assert len(lines) == 2 * (1 + 3 + 3)  # epochs, networks
     assert (left / "history.png").stat().st_size > 1000
+    everyone = []
+    for name, share in (("train", 0.7), ("valid", 0.15), ("test", 0.15)):
+        with open_fits(left / f"{name}.fits") as file:
+            columns = {k: file.column("LABELS", k) for k in ("TARGETID", "CLASS", "SPECTYPE", "Z")}
+        assert set(columns["CLASS"]) == set(columns["SPECTYPE"]) == {"GALAXY", "QSO", "STAR"}
+        assert abs(len(columns["Z"]) - 60 * share) < 10
+        everyone += columns["TARGETID"].tolist()
+    assert len(everyone) == len(set(everyone)) == 60
+
+
+MINE = """
+estimator = "gasnet2"
+seed = 1
+network = { width = 0.0625 }
+train = { epochs = 1, batch = 16, members = 1, point = false, device = "cpu" }
+class = [
+  { name = "PASSIVE", spectype = "GALAXY", labels = ["GALAXY*"] },
+  { name = "HOT", spectype = "QSO", labels = ["QSO"], good_dz = 0.015 },
+]
+"""
+
+
+def test_a_users_path(folder, tmp_path, monkeypatch):
+    """A recipe of one's own, its model, and what the training put aside as the truth."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text(MINE)
+    plate = str(folder / "spPlate-1.fits")
+
+    def zspec(*words):
+        done = CliRunner().invoke(build(), list(words), catch_exceptions=False)
+        assert done.exit_code == 0
+        return done.output
+
+    said = zspec("-v", "train", "mine.toml", "--data", str(folder), "-o", "mine.safetensors")
+    for text in ("seed        1", "in no class, left out: STAR", "class HOT: ", "figures     acc"):
+        assert text in said
+    zspec("predict", plate, "--model", "mine.safetensors", "-o", "z.fits", "--all-classes")
+    with open_fits("mine.training/test.fits") as file:
+        size = len(file.column("LABELS", "Z"))
+    words = ["evaluate", "z.fits", "--truth", "mine.training/test.fits", "--class", "CLASS"]
+    words += ["--class-true", "CLASS", "--metrics", "acc,mae", "--json"]
+    for more, metric in (([], "acc"), (["--given-class"], "mae")):
+        found = json.loads(zspec(*words, *more))
+        assert 0 < size == found["rows"] == found["metrics"][metric]["n"]
+
+
+def test_a_training_says_how_far_it_is(folder, tmp_path, caplog):
+    given = recipe(network=TINY, train={"members": 1, "point": False})
+    with caplog.at_level("INFO", logger="zspec"):
+        pipeline.train(given, folder, tmp_path / "model.safetensors")
+    text = caplog.text
+    assert "reading 1 file(s) of labelled spectra" in text
+    assert "split by object, seed 3" in text
+    assert "class 0: task 1 of 3, 1 network(s)" in text
+    assert "class 0, epoch 2 of 2: loss " in text
+    assert "z QSO, epoch 2 of 2: " in text
+    assert text.count(" left") == 6
+    assert "history in " in text
+
+
+def test_time_left_is_that_of_all_tasks(monkeypatch):
+    now = iter([10.0, 20.0])
+    monkeypatch.setattr("zspec.gasnet2.course.time.monotonic", lambda: next(now))
+    course = Course([200, 600], began=0.0)
+    progress = training.begin(task(), NARROW, TrainSettings(), Crew())
+    progress.history = [training.Line("class", 0, 1, 1e-3, 0, 0, 0, 0)]
+    left = []
+    monkeypatch.setattr("zspec.gasnet2.course.minutes", lambda seconds: left.append(seconds) or "")
+    course.begin(task())
+    for epoch in (1, 2):
+        progress.epoch = epoch
+        course.tell(task(), progress, 2)
+    assert left == [70.0, 60.0]  # 100 spectra in 10 s: 700 are left, then 600
 
 
 def test_an_interrupted_training_goes_on_to_the_same_file(folder, tmp_path, monkeypatch):
@@ -587,19 +661,19 @@ def test_an_interrupted_training_goes_on_to_the_same_file(folder, tmp_path, monk
     whole, broken = tmp_path / "whole.safetensors", tmp_path / "broken.safetensors"
     small = recipe(network=TINY, train={"members": 1})
     pipeline.train(small, folder, whole)
-    say, calls = pipeline._say, []
+    say, calls = pipeline.Course.tell, []
 
-    def stop(lines):
-        calls.append(lines)
+    def stop(course, *words):
+        calls.append(words)
         if len(calls) == 4:  # in the middle of the second task
             raise KeyboardInterrupt
-        say(lines)
+        say(course, *words)
 
-    monkeypatch.setattr(pipeline, "_say", stop)
+    monkeypatch.setattr(pipeline.Course, "tell", stop)
     with pytest.raises(KeyboardInterrupt):
         pipeline.train(small, folder, broken, every=0)
     assert not broken.exists()
-    monkeypatch.setattr(pipeline, "_say", say)
+    monkeypatch.setattr(pipeline.Course, "tell", say)
     with pytest.raises(ConfigError, match="another recipe"):
         pipeline.train(recipe(train={"epochs": 3}), folder, broken)
     pipeline.train(small, folder, broken)

@@ -27,6 +27,8 @@ from zspec.likelihood import (
     validate,
 )
 from zspec.likelihood.basis import STEP, Basis
+from zspec.likelihood.calibration import Calibration
+from zspec.likelihood.mocks import mocks
 from zspec.survey import Arm, Spectra
 
 WAVE = 10 ** (np.arange(35_600, 39_600) * STEP)  # Å
@@ -245,6 +247,37 @@ def test_weakened_spectra_have_the_errors_that_they_state() -> None:
     assert worse.flux.std() == pytest.approx(4, rel=0.05)
     same = validate.weakened(data, 1, np.random.default_rng(3)).arms[0]
     assert np.array_equal(same.flux, data.arms[0].flux)
+
+
+def test_mocks_for_calibration_are_known_and_always_the_same() -> None:
+    recipe = {"seed": 4, "mocks": {"surveys": ["sdss"], "number": 3}}
+    made, again = mocks(recipe), mocks(recipe)
+    kinds = [one.spectype for one in made]
+    assert set(kinds) == {"GALAXY", "QSO", "STAR"}
+    assert kinds == sorted(kinds)
+    assert len({one.key for one in made}) == len(made)
+    assert all(len(one.spectrum) == 1 and one.z_err == 0 for one in made)
+    for one, other in zip(made, again, strict=True):
+        assert np.array_equal(one.spectrum.arms[0].flux, other.spectrum.arms[0].flux)
+    assert mocks({"seed": 4}) == []
+
+
+def test_mocks_teach_sigma_and_not_what_is_strange(shipped: Likelihood) -> None:
+    """Exact redshifts that are far off their fits widen ZERR; limits of real spectra stay."""
+    fitter = shipped.calibrated_by(Calibration(0.02))
+    data = seen(galaxy(shipped, 0.3), 0.3)
+
+    def case(z: float) -> validate.Case:
+        one = validate.Known(f"at {z}", "GALAXY", z, 0.0, data)
+        return next(validate.cases([one], [fitter] * validate.FOLDS, (1,)))
+
+    real, off = [case(0.3)] * 25, [case(0.3 + 0.0003 * sign) for sign in (-1, 1)] * 25
+    alone = validate.learned(real, [], 0.02)
+    both = validate.learned(real, [], 0.02, off)
+    at = np.array(0.3)
+    assert scatter.at(alone.scatter, "GALAXY", at) < 5e-5
+    assert scatter.at(both.scatter, "GALAXY", at) == pytest.approx(0.0003 / 1.3 / 1.28, rel=0.3)
+    assert (both.misfit, both.own, both.confidence) == (alone.misfit, alone.own, alone.confidence)
 
 
 def test_a_calibration_is_learned_and_kept(shipped: Likelihood, tmp_path: Path) -> None:

@@ -103,6 +103,28 @@ def test_pixels_of_the_grid_are_fitted_like_any_others(
     assert torch.allclose(fast.model, slow.model, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("consecutive", [True, False])
+@pytest.mark.parametrize("budget", [1, 10**9])
+def test_classes_that_are_fitted_together_are_as_they_are_alone(
+    shipped: Likelihood, monkeypatch: pytest.MonkeyPatch, consecutive: bool, budget: int
+) -> None:
+    monkeypatch.setattr(pixels.Native, "consecutive", consecutive)
+    data, bases = refine.prepare(pixels.native(mixed(shipped).arms)), shipped.bases
+    rows = torch.arange(len(bases))
+    z = torch.tensor([Z[basis.spectype] for basis in bases], dtype=torch.float64)
+    shifts, patient = torch.log10(1 + z) / STEP + 0.4, rows % 2 == 0
+    sigmas = [1.5 if basis.spectype == "QSO" else 0.0 for basis in bases]
+    alone = [
+        refine.refine(data, *each, patient[i : i + 1], sigmas[i])
+        for i, each in enumerate(zip(bases, rows.split(1), shifts.split(1), strict=True))
+    ]
+    monkeypatch.setattr(refine, "BUDGET", budget)
+    found = refine.refine_all(data, bases, sigmas, rows, rows, shifts, patient)
+    for name in ("shift", "sigma", "value", "chi2", "misfit", "spike", "light", "own", "model"):
+        single = torch.cat([getattr(fit, name) for fit in alone])
+        assert torch.allclose(getattr(found, name), single, rtol=1e-7, atol=1e-6), name
+
+
 def test_minima_that_cannot_win_change_no_answer(
     shipped: Likelihood, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -304,7 +304,8 @@ def test_unknown_metrics_are_said_with_the_nearest():
     with pytest.raises(ConfigError, match="unknown metric 'nmda'; did you mean 'nmad'"):
         metrics.choose(["gf", "nmda"])
     assert [m.name for m in metrics.choose(["gf", "nmad", "gf"])] == ["gf", "nmad"]
-    assert metrics.choose([]) == list(metrics.METRICS)
+    assert metrics.choose(["all"]) == list(metrics.METRICS)
+    assert [m.name for m in metrics.choose([])] == list(metrics.SHORT)
 
 
 def test_thresholds():

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from zspec import ConfigError, InputError, OutputError, PluginError, ZWarn, catalog, prediction
+from zspec import (
+    ClassSpec,
+    ConfigError,
+    InputError,
+    OutputError,
+    PluginError,
+    ZWarn,
+    catalog,
+    prediction,
+)
 from zspec.sources import Source, expand
 
 
@@ -43,6 +52,36 @@ def test_a_row_without_data_is_flagged(toy_file, estimator):
     assert rows["SPECTYPE"].tolist() == ["", "GALAXY"]
     assert rows["NPIXELS"].tolist() == [0, 500]
     assert rows["SNR"].tolist() == [0, 5]
+
+
+@pytest.mark.parametrize(("other", "told"), [(0.5, True), (0.11, True), (0.09, False)])
+def test_spectypes_that_share_prob_are_told_whatever_the_model(
+    toy_file, estimator, monkeypatch, other, told
+):
+    plain = type(estimator).predict
+
+    def undecided(self, chunk, want=frozenset()):
+        said = plain(self, chunk, want)
+        said.prob[:, said.best] = 1 - other
+        said.prob[:, 1 - said.best] = other
+        return said
+
+    monkeypatch.setattr(type(estimator), "predict", undecided)
+    rows = run(estimator, toy_file("a.fits", [5])).redshifts
+    assert bool(rows["ZWARN"][0] & ZWarn.CLASS_AMBIGUOUS) == told
+
+
+def test_classes_of_one_spectype_may_share_prob(toy_file, estimator, monkeypatch):
+    plain = type(estimator).predict
+
+    def undecided(self, chunk, want=frozenset()):
+        said = plain(self, chunk, want)
+        said.prob[:] = 0.5
+        return said
+
+    estimator.classes = (estimator.classes[0], ClassSpec("DIM", "GALAXY"))
+    monkeypatch.setattr(type(estimator), "predict", undecided)
+    assert run(estimator, toy_file("a.fits", [5])).redshifts["ZWARN"].tolist() == [0]
 
 
 def test_little_coverage_is_less_than_half_of_the_grid(toy_file, estimator):

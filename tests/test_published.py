@@ -164,7 +164,7 @@ def one(tmp_path: Path) -> Path:
         (["--z-range", "QSO=2,1"], "LOW must be above -1 and below HIGH"),
         (["--z-range", "BLOB=0,1"], "unknown class"),
         (["--templates", "nowhere"], "holds no template"),
-        (["--templates", "x", "--model", "y.safetensors"], "do not go with"),
+        (["--templates", "x", "--model", "likelihood"], "does not go with --templates x: give one"),
     ],
 )
 def test_wrong_words_are_one_line(
@@ -183,9 +183,13 @@ def test_redrocks_templates_run_from_the_command_line(one: Path, tmp_path: Path)
     words = ["predict", str(one), "-o", str(out), "--templates", str(shared("templates"))]
     result = CliRunner().invoke(build(), [*words, "--z-range", "QSO=0.1,2.5"])
     assert result.exit_code == 0, result.output
-    row = read_catalog(out).redshifts[0]
+    made = read_catalog(out)
+    row = made.redshifts[0]
     assert row["SPECTYPE"] == "GALAXY"
     assert abs(row["Z"] - 0.12132) < 0.0015
+    parts = [text for card, text in made.header.items() if card.startswith("PART")]
+    assert "rrtemplate-QSO-HIZ-v1.1.fits 1.1" in parts
+    assert len(parts) == len(list(shared("templates").glob("rrtemplate-*.fits")))
 
 
 def labelled(folder: Path) -> Path:

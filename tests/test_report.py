@@ -241,7 +241,7 @@ def test_the_command(tmp_path, monkeypatch):
     columns = {name: np.asarray(made[name]) for name in made.colnames}
     hdus = [("", np.zeros(0), {"ZSPECVER": "0"}), ("REDSHIFTS", columns, {})]
     write_fits("zcat.fits", hdus)
-    words = ["report", "out", "--replicates", "50", "--robust", "1e-3"]
+    words = ["report", "-o", "out", "--replicates", "50", "--robust", "1e-3"]
     result = CliRunner().invoke(build(), words, catch_exceptions=False)
     assert result.exit_code == 0
     assert "the newest catalogue here: zcat.fits" in result.stderr

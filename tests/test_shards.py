@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,18 @@ import pytest
 from astropy.io import fits
 from typer.testing import CliRunner
 
-from zspec import InputError, OutputError, ZspecError, catalog, checkpoint, prediction, shards, work
+from zspec import (
+    InputError,
+    OutputError,
+    ZspecError,
+    catalog,
+    checkpoint,
+    engine,
+    prediction,
+    running,
+    shards,
+    work,
+)
 from zspec.cli.app import build
 from zspec.sources import Source
 
@@ -29,7 +41,7 @@ def zspec(toy, estimator, monkeypatch, tmp_path):
     monkeypatch.setattr(checkpoint, "load_estimator", lambda model, device: estimator)
     monkeypatch.setattr(work, "SMALL", 0)
     monkeypatch.setattr(shards, "KEEP_SECONDS", 0.0)
-    monkeypatch.setattr("zspec.cli.predict.command_line", lambda: "zspec predict")
+    monkeypatch.setattr("zspec.cli.session.command_line", lambda: "zspec predict")
     monkeypatch.chdir(tmp_path)
 
     def run(*words, stop=None):
@@ -234,10 +246,34 @@ def test_two_at_once_are_refused(zspec, expected):
 
     with pytest.raises(Stopped):
         zspec(*command(), stop=25)
-    with open("z.parts/manifest.json") as other:
+    with open("z.parts/lock") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(OutputError, match="another zspec is at work"):
             zspec(*command("--resume"))
+        with pytest.raises(OutputError, match="another zspec is at work"):
+            zspec(*command("--overwrite"))
+
+
+def test_two_that_start_at_once_do_not_mix(zspec, expected, estimator, monkeypatch):
+    """Both find nothing there; the one whose first shard is due later has to give way."""
+    whole, names = type(estimator).predict, [str(path) for path in sorted(Path().glob("toy-*"))]
+
+    def meanwhile(self, chunk, want=frozenset()):
+        monkeypatch.setattr(type(estimator), "predict", whole)
+        other = shards.Shards(Path("z.fits"), names, {"CHUNK": 2}, {})
+        other._make_folder()
+        others.append(other)
+        return whole(self, chunk, want)
+
+    others = []
+    monkeypatch.setattr(type(estimator), "predict", meanwhile)
+    with pytest.raises(OutputError, match="another zspec is at work"):
+        zspec(*command())
+    assert sorted(path.name for path in Path("z.parts").iterdir()) == ["lock", "manifest.json"]
+    others[0].discard()
+    assert not Path("z.parts").exists()
+    assert zspec(*command()).exit_code == 0
+    assert Path("z.fits").read_bytes() == expected
 
 
 def test_catalogues_are_merged(zspec, expected):
@@ -282,3 +318,68 @@ def test_killed_at_random_moments_and_resumed(tmp_path):
     ran = subprocess.run(words, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout)["killed"] >= 5
+
+
+def test_a_file_that_changes_while_it_is_read_has_no_rows(
+    zspec, expected, toy_file, monkeypatch, toy
+):
+    read = type(toy).read
+
+    def changing(self, path, rows=None, options=None):
+        if path.name == "toy-b.fits" and rows.start == 16:
+            toy_file("new.fits", range(40, 75)).replace("toy-b.fits")
+        return read(self, path, rows, options)
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(type(toy), "read", changing)
+        assert zspec(*command()).exit_code == 1
+    made = catalog.read(Path("z.fits"))
+    assert [file for file, _ in made.failures] == ["toy-b.fits"]
+    assert "changed while it was read" in made.failures[0][1]
+    assert made.tables["FILES"]["NROWS"].tolist() == [20, 0, 3]
+    assert zspec(*command("--retry-failed")).exit_code == 0
+    rows = catalog.read(Path("z.fits")).redshifts
+    assert rows["TARGETID"].tolist() == [*range(1, 21), *range(40, 75), 7, 7, -3]
+
+
+def test_a_link_is_written_where_it_points(zspec, expected):
+    Path("far").mkdir()
+    Path("z.fits").symlink_to(Path("far/real.fits").absolute())
+    assert zspec(*command()).exit_code == 0
+    assert Path("z.fits").is_symlink()
+    assert Path("far/real.fits").read_bytes() == expected
+    assert [path.name for path in Path("far").iterdir()] == ["real.fits"]
+
+
+def test_units_in_another_order_make_the_same_catalogue(zspec, expected, estimator, monkeypatch):
+    run = engine.Here.run
+
+    def backwards(self, units, progress):
+        return iter(list(run(self, list(units)[::-1], progress)))
+
+    monkeypatch.setattr(engine.Here, "run", backwards)
+    assert zspec(*command()).exit_code == 0
+    assert Path("z.fits").read_bytes() == expected
+
+
+def test_the_time_of_each_stage_is_told(zspec, night, estimator, monkeypatch):
+    whole = type(estimator).predict
+
+    def predict(self, chunk, want=frozenset()):
+        return replace(whole(self, chunk, want), seconds={"network": 0.25})
+
+    monkeypatch.setattr(type(estimator), "predict", predict)
+    ran = zspec(*command("--json", "--log-json"))
+    stages = json.loads(ran.stdout)["stages"]
+    assert list(stages) == list(running.STAGES)
+    assert stages["network"] == 0.25 * len(estimator.calls)
+    units = [json.loads(line) for line in ran.stderr.splitlines()]
+    units = [line for line in units if line["event"] == "unit"]
+    assert sum(line["spectra"] for line in units) == 58
+    assert units[0]["seconds"]["network"] == 0.25 * 8
+
+
+@pytest.mark.parametrize("text", ["many", "-1GB", "0", "3 apples", ""])
+def test_an_amount_of_memory_that_is_none(zspec, night, text):
+    with pytest.raises(ZspecError, match="is no amount of memory"):
+        zspec(*command("--max-memory", text))

@@ -319,20 +319,32 @@ def test_what_ships_is_small_and_can_be_learned_again():
         training.learner("sorces")
 
 
+WHOLE = """
+band = [1, 2]
+ebv = 0.1
+window = [1, 2]
+depth = {magnitude = 20, snr = 1, sky = 20}
+"""
+
+
+def test_a_population_that_is_not_there_is_said_to_be_so(tmp_path):
+    with pytest.raises(ConfigError, match=r"nosuch: cannot be read \(No such file or directory\)"):
+        read_population(tmp_path / "nosuch")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("band = [1, 2]", r"at least one \[\[class\]\]"),
-        ("bnd = [1, 2]\n[[class]]\nlabel='A'", "key 'spectype' is missing"),
-        ("[[class]]\nlable='A'", "did you mean 'label'"),
-        (
-            "band = 3\n" + "[[class]]\nlabel='A'\nspectype='STAR'\nfamily='star'\nmagnitude=4",
-            "magnitude = 4: a list of pairs was expected",
-        ),
-        (
-            "[[class]]\nlabel=1\nspectype='A'\nfamily='star'\nmagnitude=[[1, 0], [2, 1]]",
-            "label = 1",
-        ),
+        ("band = [1, 2]\nclass = []", r"key 'ebv' is missing"),
+        (WHOLE, r"at least one \[\[class\]\]"),
+        ("bnd = [1, 2]\n[[class]]\nlabel='A'", "did you mean 'band'"),
+        ("[[class]]\nlabel='A'", r"key 'classes\[0\].spectype' is missing"),
+        ("[[class]]\nlable='A'", r"did you mean 'classes\[0\].label'"),
+        ("[[class]]\nmagnitude=4", r"classes\[0\].magnitude = 4: expected list"),
+        ("[[class]]\nmagnitude=[[1, 0], [2]]", r"magnitude\[1\] = \[2\]: expected 2 values"),
+        ("[[class]]\nlabel=1", r"label = 1: expected text"),
+        ("[[class]]\nspectype='GALAXI'", "'GALAXI': expected GALAXY or QSO or STAR"),
+        ("[[class]]\nfamily='galaxies'", "'galaxies': expected galaxy or quasar or star"),
         ("band = ", "is no TOML"),
     ],
 )
@@ -367,12 +379,15 @@ def test_quasars_have_lines_where_they_are_seen():
     wave = torch.exp(torch.linspace(math.log(3500), math.log(10500), 6000, dtype=torch.float64))
     made = draw(quasars, 64, [4], wave, seds="test")
     z, plain = torch.from_numpy(made.truth["Z"]), made.truth["BAL"] == 0
+    looked = 0
     for low, high in ((1800, 2000), (2680, 2910)):  # C III], Mg II
         for flux, one in zip(made.flux[plain], z[plain], strict=True):
             at = (wave / (1 + one) > low) & (wave / (1 + one) < high)
             if wave[0] < low * (1 + one) and high * (1 + one) < wave[-1]:
                 ends = torch.cat([flux[at][:20], flux[at][-20:]]).mean()
                 assert flux[at].min() > 0.4 * ends
+                looked += 1
+    assert looked > 40
 
 
 @pytest.mark.parametrize("survey", ["sdss", "desi", "4most"])

@@ -28,7 +28,9 @@ def units(tmp_path_factory):
 
 def test_two_workers_give_what_one_process_gives(units):
     loader = Loader("likelihood")
-    there = list(workers.run(units, loader, TASK, 2))
+    with workers.Pool(loader, TASK, 2) as pool:
+        there = list(pool.run(units, lambda report: None))
+    there.sort(key=lambda result: units.index(result.unit))
     fitter = loader.load()
     for unit, result in zip(units, there, strict=True):
         here = records.record(prediction.predict_unit(unit, fitter, TASK))
@@ -40,7 +42,17 @@ def test_two_workers_give_what_one_process_gives(units):
         }
     assert [result.rows for result in there] == [2, 1, 0]
     assert "coadd-b.fits" in there[-1].error
-    assert there[0].seconds["model"] > 0
+    assert there[0].seconds["likelihood"] > 0
+
+
+def test_no_more_workers_than_fit_into_memory(units, caplog):
+    small = workers.Pool(Loader("likelihood"), TASK, 2, limit=1)
+    seen = set()
+    with small:
+        for _ in small.run(units[:2], lambda report: None):
+            seen |= {child.pid for child in multiprocessing.active_children()}
+    assert len(seen) == 1
+    assert "above the limit" in caplog.text
 
 
 def kill_first(units):
@@ -52,6 +64,7 @@ def kill_first(units):
 
 
 def test_a_worker_that_is_killed_is_said_in_one_line(units):
-    with pytest.raises(ZspecError, match="a worker was killed") as caught:
-        list(workers.run(kill_first(units), Loader("likelihood"), TASK, 1))
+    pool = workers.Pool(Loader("likelihood"), TASK, 1)
+    with pool, pytest.raises(ZspecError, match="nearby was killed") as caught:
+        list(pool.run(kill_first(units), lambda report: None))
     assert "\n" not in str(caught.value)

@@ -167,14 +167,14 @@ class FourMost(Survey):
     def write(self, path: Path, spectra: Spectra) -> None:
         """Write one PHASE3SPECTRUM table: vectors, and a column for each fact of a target.
 
-        One arm only. RESOL is the arm's median FWHM, so that an LSF that varies is not kept.
+        One arm only. RESOL is the arm's mean FWHM, so that an LSF that varies is not kept.
         """
         if len(spectra.arms) != 1:
             raise OutputError(f"{path}: a 4MOST table holds one joined arm, not {spectra.arms!r}")
         arm = spectra.arms[0]
         cards: dict[str, Any] = {"INSTRUME": "QMOST", "SPECSYS": "HELIOCEN"}
         if arm.resolution is not None and arm.resolution.size:
-            cards["RESOL"] = float(np.median(arm.resolution) * SIGMA_TO_FWHM)
+            cards["RESOL"] = float(np.mean(arm.resolution) * SIGMA_TO_FWHM)
         vectors, described = vector_columns(arm, spectra_medium=arm.medium or self.medium)
         table = {**vectors, **target_columns(spectra)}
         primary, spectrum = ("", np.zeros(0), cards), ("PHASE3SPECTRUM", table, cards | described)
@@ -287,14 +287,17 @@ def resolution(file: FitsFile, hdu: int, wave: NDArray[np.float64]) -> NDArray[n
 def vector_columns(arm: Arm, spectra_medium: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """The four vector columns as 4MOST has them, and the cards that describe them.
 
-    WAVE is float64, so that wavelengths come back as they were.
+    WAVE is float32, as in Level 1, where that holds the wavelengths exactly, and else float64.
     """
     good = arm.usable
-    error = np.divide(1.0, np.sqrt(arm.ivar), out=np.full(good.shape, np.nan), where=good)
+    with np.errstate(divide="ignore"):
+        error = np.where(good, 1 / np.sqrt(arm.ivar), np.float32(np.nan))
+    short = arm.wave.astype(np.float32)
+    wave = short if np.array_equal(short, arm.wave) else arm.wave
     columns = {
-        "WAVE": np.broadcast_to(arm.wave, good.shape).copy(),
-        "FLUX": (arm.flux * 1e-17).astype(np.float32),
-        "ERR_FLUX": (error * 1e-17).astype(np.float32),
+        "WAVE": np.broadcast_to(wave, good.shape),
+        "FLUX": arm.flux * np.float32(1e-17),
+        "ERR_FLUX": error * np.float32(1e-17),
         "QUAL": (~good).astype(np.int32),
     }
     axes = ("SpectralAxis.Value", "FluxAxis.Value", "FluxAxis.Accuracy.StatError")

@@ -101,7 +101,11 @@ class Sources:
         """Column and (n,) share of other sources' light, for each band that states it."""
         named = {self.layout.contamination_column.format(band=band).upper() for band in bands}
         found = {name: self.column(name) for name in sorted(named)}
-        return {k: v.astype(np.float32) for k, v in found.items() if v is not None}
+        return {
+            k: v.astype(np.float32)
+            for k, v in found.items()
+            if v is not None and v.dtype.kind in "iuf"
+        }
 
 
 def find_sources(file: FitsFile, layout: Layout, bands: tuple[str, ...]) -> Sources:

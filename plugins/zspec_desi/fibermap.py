@@ -90,17 +90,17 @@ def read_fibermap(fits: FitsFile, n: int) -> Fibermap:
     if have != n:
         raise InputError(f"{fits.path}, HDU FIBERMAP: {have} rows, but {n} spectra")
     found = {
-        name: fits.column("FIBERMAP", column)
+        name: (fits.column if name == "OBJTYPE" else fits.numbers)("FIBERMAP", column)
         for name, column in COLUMNS.items()
         if fits.has("FIBERMAP", column)
     }
     if "OBJTYPE" in found:
         found["OBJTYPE"] = np.char.upper(np.char.strip(found["OBJTYPE"].astype(str)))
     name = next((name for name in STATUS if fits.has("FIBERMAP", name)), None)
-    status = None if name is None else fits.column("FIBERMAP", name).astype(np.int64)
+    status = None if name is None else fits.numbers("FIBERMAP", name).astype(np.int64)
     hashed = not fits.has("FIBERMAP", "TARGETID")
     return Fibermap(
-        ids=_hashes(fits.path, n) if hashed else fits.column("FIBERMAP", "TARGETID").astype("i8"),
+        ids=_hashes(fits.path, n) if hashed else fits.numbers("FIBERMAP", "TARGETID").astype("i8"),
         hashed=hashed,
         status=status,
         exposures=fits.has("FIBERMAP", "EXPID"),

@@ -99,7 +99,7 @@ def take(fits: FitsFile, hdu: str, rows: NDArray[np.int64]) -> NDArray[Any]:
 def _read_increasing(fits: FitsFile, hdu: str, rows: NDArray[np.int64]) -> NDArray[Any]:
     described = fits.hdus[fits.index(hdu)]
     if described.kind == "table":
-        return fits.column(hdu, described.columns[0], rows)
+        return fits.numbers(hdu, described.columns[0], rows)
     runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
     parts = [fits.image(hdu, slice(int(run[0]), int(run[-1]) + 1)) for run in runs if len(run)]
     return np.concatenate(parts) if len(parts) > 1 else parts[0]

@@ -64,12 +64,12 @@ def find(path: Path) -> Redshifts | None:
 
 def _read(fits: FitsFile, hdu: str) -> Redshifts:
     """What redrock itself is sure of."""
-    ids = fits.column(hdu, "TARGETID").astype(np.int64)
-    z = fits.column(hdu, "Z").astype(np.float64)
+    ids = fits.numbers(hdu, "TARGETID").astype(np.int64)
+    z = fits.numbers(hdu, "Z").astype(np.float64)
     spectype = np.char.strip(fits.column(hdu, "SPECTYPE").astype(str))
     sure = np.isfinite(z)
     if fits.has(hdu, "ZWARN"):
-        sure &= fits.column(hdu, "ZWARN") == 0
+        sure &= fits.numbers(hdu, "ZWARN") == 0
     ids, first = np.unique(ids[sure], return_index=True)
     return Redshifts(ids, spectype[sure][first], z[sure][first])
 

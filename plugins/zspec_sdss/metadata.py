@@ -36,6 +36,9 @@ USED = (
 )
 """All columns that are read."""
 
+TEXTS = {*PASSED, "OBJTYPE", "SOURCETYPE", "CLASS", "SUBCLASS"}
+"""Those that may be text; ids are, in some releases."""
+
 CARDS = {
     "PLATE": ("PLATEID", "PLATE"),
     "MJD": ("MJD",),
@@ -59,7 +62,11 @@ def columns(file: FitsFile, hdu: int, rows: slice | NDArray[np.int64] | None = N
     """The columns of a table that are of use, one value a row."""
     there = [name for name in USED if name in file.columns(hdu)]
     read = {name: file.column(hdu, name, rows) for name in there}
-    return {name: values for name, values in read.items() if values.ndim == 1}
+    return {
+        name: values
+        for name, values in read.items()
+        if values.ndim == 1 and (name in TEXTS or values.dtype.kind in "iuf")
+    }
 
 
 def cards(header: Mapping[str, Any], n: int, names: Iterable[str] = CARDS) -> Columns:

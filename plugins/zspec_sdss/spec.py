@@ -27,7 +27,7 @@ def read(file: FitsFile, rows: range | None, options: SDSS.Options) -> Iterator[
     if rows is not None and 0 not in rows:
         return
     where = f"{file.path}, HDU {COADD}"
-    loglam, flux, ivar = (file.column(COADD, name) for name in ("loglam", "flux", "ivar"))
+    loglam, flux, ivar = (file.numbers(COADD, name) for name in ("loglam", "flux", "ivar"))
     if flux.ndim != 1 or len(flux) < 2:
         raise InputError(f"{where}: shape {flux.shape}; expected one pixel per row, two or more")
     good = None
@@ -35,8 +35,8 @@ def read(file: FitsFile, rows: range | None, options: SDSS.Options) -> Iterator[
         name = f"{options.mask}_mask"
         if not file.has(COADD, name):
             raise InputError(f"{where}: column {name!r} is missing; try -S mask=none")
-        good = masks.good(file.column(COADD, name), options.bits)[None]
-    wdisp = file.column(COADD, "wdisp")[None] if file.has(COADD, "wdisp") else None
+        good = masks.good(file.numbers(COADD, name), options.bits)[None]
+    wdisp = file.numbers(COADD, "wdisp")[None] if file.has(COADD, "wdisp") else None
     header = file.header(0)
     vacuum = metadata.in_vacuum(header, file.path)
     arm = pixels.arm(loglam, flux[None], ivar[None], where, good, wdisp, vacuum)

@@ -103,7 +103,7 @@ def _given(file: FitsFile, wanted: NDArray[np.int32], labels: metadata.Columns) 
 def _fibers(file: FitsFile) -> NDArray[np.int64]:
     """(fibre,) FIBERID of each row: the plug map's, or else counted from 1."""
     if file.has(PLUGMAP, "FIBERID"):
-        return file.column(PLUGMAP, "FIBERID").astype(np.int64)
+        return file.numbers(PLUGMAP, "FIBERID").astype(np.int64)
     return np.arange(1, file.hdus[FLUX].shape[0] + 1)
 
 

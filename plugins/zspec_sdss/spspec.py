@@ -63,7 +63,7 @@ def _last_table(
     for index, hdu in enumerate(file.hdus):
         if {"ANDMASK", "ORMASK", "DISPERSION"} <= set(hdu.columns) and hdu.shape == (size,):
             name = "ormask" if mask == "or" else "andmask"
-            return file.column(index, name), file.column(index, "dispersion")
+            return file.numbers(index, name), file.numbers(index, "dispersion")
     return None, None
 
 

@@ -42,12 +42,13 @@ def read(file: FitsFile, rows: range | None, options: SDSS.Options) -> Iterator[
 
 def _chunk(file: FitsFile, index: int, wanted: NDArray[np.int64], options: SDSS.Options) -> Spectra:
     """The spectra of these rows."""
-    flux = file.column(index, "int_flux", wanted).astype(np.float64)
+    flux = file.numbers(index, "int_flux", wanted).astype(np.float64)
     if flux.ndim != 2:
         raise InputError(f"{file.path}, HDU {index}: int_flux holds one value a row; expected many")
     given = metadata.columns(file, index, wanted)
     good = np.isfinite(flux) & (flux != 0)
-    ivar = np.where(good, _ivar(np.where(good, flux, np.nan), given["SN_MEDIAN_ALL"]), 0)
+    snr = given.get("SN_MEDIAN_ALL", np.full(len(wanted), np.nan))
+    ivar = np.where(good, _ivar(np.where(good, flux, np.nan), snr), 0)
     arm = pixels.arm(_loglam(file, index, flux.shape[1], options), flux, ivar, str(file.path))
     return metadata.spectra(arm, given, metadata.Origin(file.path, wanted.astype(np.int32)))
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         ExtraColumn,
         Prediction,
     )
+    from zspec.exchange import from_specutils, to_specutils
     from zspec.fits import FitsFile, open_fits, write_fits
     from zspec.flags import ZWarn
     from zspec.grid import WaveGrid
@@ -55,6 +56,7 @@ _HOME = {
     "ZspecError": "errors",
     "air_to_vacuum": "units",
     "cramer_rao": "likelihood.bound",
+    "from_specutils": "exchange",
     "hash_id": "survey",
     "hookimpl": "plugins",
     "open_fits": "fits",
@@ -63,6 +65,7 @@ _HOME = {
     "mock_spectra": "simulate.mocks",
     "to_angstrom": "units",
     "to_flux_unit": "units",
+    "to_specutils": "exchange",
     "write_fits": "fits",
 }
 
@@ -90,6 +93,7 @@ __all__ = [
     "ZspecError",
     "air_to_vacuum",
     "cramer_rao",
+    "from_specutils",
     "hash_id",
     "hookimpl",
     "mock_spectra",
@@ -98,6 +102,7 @@ __all__ = [
     "read",
     "to_angstrom",
     "to_flux_unit",
+    "to_specutils",
     "write_fits",
 ]
 

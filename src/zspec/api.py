@@ -7,14 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zspec import checkpoint, prediction, sources
+from zspec import catalog, checkpoint, prediction, sources, tables
 from zspec import device as devices
+from zspec.grid import WaveGrid
 from zspec.sources import Source
+from zspec.survey import Spectra
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-    from zspec.survey import Spectra
+    from zspec.estimator import Estimator
 
 log = logging.getLogger("zspec")
 
@@ -31,7 +33,7 @@ def read(
 
 
 def predict(
-    paths: Path | str | Sequence[Path | str],
+    spectra: Spectra | Path | str | Sequence[Path | str],
     survey: str | None = None,
     model: str | None = None,
     options: Mapping[str, Any] | None = None,
@@ -39,11 +41,14 @@ def predict(
 ) -> Table:
     """Class, redshift and flags of every spectrum: HDU REDSHIFTS as an astropy Table.
 
-    ``paths``: a file, a folder, or several. ``model`` left out: the one made for ``survey``, else
-    the likelihood. A file that cannot be read is logged and left out;
-    InputError is raised where none can be read.
+    ``spectra``: a file, a folder, or several; or spectra in memory, whose FILE is empty then.
+    ``model`` left out: the one made for ``survey``, else the default. A file that cannot be read is
+    logged and left out; InputError is raised where none can be read.
     """
-    given = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    if isinstance(spectra, Spectra):
+        named = model or checkpoint.default(survey)
+        return _in_memory(spectra, checkpoint.load_estimator(named, devices.resolve(device)))
+    given = [spectra] if isinstance(spectra, (str, Path)) else list(spectra)
     files = sources.expand([Path(p) for p in given], survey)
     inputs = [Source(file, survey, options or {}) for file in files]
     named = model or checkpoint.default(survey)
@@ -52,3 +57,14 @@ def predict(
     for _, reason in made.failures:
         log.warning("left out: %s", reason)
     return made.redshifts
+
+
+def _in_memory(spectra: Spectra, estimator: Estimator) -> Table:
+    """HDU REDSHIFTS of spectra that no file holds; coverage is judged over their own pixels."""
+    grid = WaveGrid.native(*(arm.wave for arm in spectra.arms))
+    parts = [
+        tables.predict_rows(piece, "", estimator, grid)["REDSHIFTS"]
+        for piece in spectra.split(prediction.CHUNK_ROWS)
+    ]
+    made = catalog.stack(parts, catalog.REDSHIFTS)
+    return catalog.describe(made, (*catalog.REQUESTED, *catalog.TRUTH, *estimator.extra))

@@ -58,19 +58,19 @@ class Densities:
         return np.asarray(self.step * np.bincount(owner, self.value, len(self)))
 
     def values(self) -> list[NDArray[np.float32]]:
-        """The values of each segment."""
+        """The values of each segment: m arrays (k,), probability per unit ln(1 + z)."""
         return np.split(self.value, self.offset[1:-1]) if len(self) else []
 
     def knots(self, segment: int) -> tuple[Floats, Floats]:
-        """Places u = ln(1 + z) and densities of one segment."""
+        """Places u = ln(1 + z) and densities per unit u of one segment, (k,) each."""
         first, end = self.offset[segment : segment + 2]
         u = self.start[segment] + self.step[segment] * np.arange(end - first)
         return u, self.value[first:end].astype(np.float64)
 
     def marginal(self, row: int) -> tuple[Floats, Floats]:
-        """Places u and p(u) of a spectrum, all classes together: linear in between, 0 beyond.
+        """Places u = ln(1 + z) and p(u) of a spectrum, (k,) each, all classes together.
 
-        Both are empty where it has no density.
+        Linear in between, 0 beyond. Both are empty where it has no density.
         """
         first, end = np.searchsorted(self.row, [row, row + 1])
         parts = [self.knots(i) for i in range(first, end)]

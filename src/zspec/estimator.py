@@ -122,10 +122,19 @@ class Prediction:
 
     interval: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
     """(n,) lowest and highest z of an interval of probability ``level``, where asked for."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """What stages within took, as network; the rest of the time is the estimator's ``stage``."""
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from zspec.notebook import show_prediction
+
+        return show_prediction(self)
 
 
-Want = Literal["model", "zpdf", "bound", "classes", "interval"]
-"""What an estimator gives on request only. One that does not have it leaves it None."""
+Want = Literal["model", "zpdf", "bound", "classes", "interval", "fast"]
+"""What an estimator gives on request only. One that does not have it leaves it None. ``fast`` is no
+part of a prediction: it is made faster, at a small loss of accuracy."""
 
 
 class Estimator:
@@ -142,6 +151,8 @@ class Estimator:
     offers: ClassVar[frozenset[Want]] = frozenset()
     """What it gives on request."""
 
+    stage: ClassVar[str] = "model"
+    """What its time is called in a summary: network, likelihood or model."""
     limitable: ClassVar[bool] = False
     """Whether ``limited`` can choose what redshifts are searched."""
 
@@ -155,6 +166,8 @@ class Estimator:
     """Where its arithmetic runs: header card DEVICE."""
     sha256: str = ""
     """Of the checkpoint's bytes."""
+    parts: tuple[str, ...] = ()
+    """Files of others that it was made of, with their versions: header cards PART1, PART2, ..."""
 
     def predict(self, chunk: Chunk, want: frozenset[Want] = frozenset()) -> Prediction:
         """Class, redshift and uncertainty of every row. A row without data must not raise."""

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zspec import headers
+from zspec import headers, tiles
 from zspec.damage import brief, missing_bytes
 from zspec.errors import InputError, OutputError
 from zspec.survey import HDU
@@ -44,6 +44,10 @@ class FitsFile:
     @functools.cached_property
     def _handle(self) -> Any:
         """The file as fitsio sees it, opened when first needed."""
+        try:
+            tiles.check(self.path)
+        except ValueError as error:
+            raise InputError(f"{self.path}: is damaged ({error})") from None
         return _open(self.path)
 
     def close(self) -> None:
@@ -99,7 +103,7 @@ class FitsFile:
         return self.hdus[self.index(hdu)].columns
 
     def column(self, hdu: str | int, name: str, rows: Rows = None) -> NDArray[Any]:
-        """One column of a table, in native byte order; text without trailing blanks.
+        """One column of a table (n, ...), in native byte order; text without trailing blanks.
 
         Raises InputError where the HDU or the column is missing or cannot be read.
         """
@@ -119,14 +123,23 @@ class FitsFile:
                 data = data[rows]
         return _text(data) if data.dtype.kind in "SU" else _native(data)
 
+    def numbers(self, hdu: str | int, name: str, rows: Rows = None) -> NDArray[Any]:
+        """The same (n, ...) of a column of numbers; InputError too where it holds others."""
+        data = self.column(hdu, name, rows)
+        if data.dtype.kind not in "iufb":
+            raise InputError(f"{self.path}, HDU {hdu}: column {name!r} holds no numbers")
+        return data
+
     def image(self, hdu: str | int, rows: slice | None = None) -> NDArray[Any]:
-        """An image, or some of its first axis; compressed or not, in native byte order.
+        """An image (n, ...), or some of its first axis; compressed or not, in native byte order.
 
         Raises InputError where the HDU is missing or cannot be read.
         """
         index = self.index(hdu)
         shape = self.hdus[index].shape
         with self._reading(hdu):
+            if self._parts and shape and tiles.are_plain(self._parts[index]):
+                return tiles.read(self.path, self._parts[index], rows or slice(None))
             if rows is None or not shape:
                 data = self._handle[index].read()
             else:
@@ -189,7 +202,7 @@ def _open(path: Path) -> Any:
 
     try:
         handle = fitsio.FITS(str(path), "r")
-    except OSError as error:
+    except (OSError, ValueError) as error:  # cfitsio quotes the file, which need not be text
         raise InputError(f"{path}: is no FITS file, or is damaged ({brief(error)})") from None
     try:
         missing = missing_bytes(path, handle)
@@ -208,7 +221,7 @@ def write_fits(
     overwrite: bool = False,
     compress: Collection[str] = (),
 ) -> None:
-    """Write HDUs (name, image or table as a mapping of columns, header cards) to a new file.
+    """Write HDUs (name, image or table of columns (n, ...), header cards) to a new file.
 
     The first may have an empty name and an empty image: it is the primary HDU then. Images named
     in ``compress`` are tile-compressed without loss. The file is written beside its final name and

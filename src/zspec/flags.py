@@ -57,6 +57,10 @@ SENTENCES: dict[ZWarn, str] = {
 }
 
 
+AMBIGUOUS = 0.1
+"""CLASS_AMBIGUOUS, MULTIMODAL: other spectypes, another redshift hold more of the posterior."""
+
+
 def names(value: int) -> list[str]:
     """Names of the bits that are set; a bit that zspec does not know is ``BIT<n>``.
 

@@ -54,7 +54,7 @@ class WaveGrid:
 
     @classmethod
     def native(cls, *waves: NDArray[np.floating]) -> WaveGrid:
-        """The given pixels (Å), arm after arm; wavelengths increase within an arm."""
+        """The given pixels, (pixel,) Å of each arm; wavelengths increase within an arm."""
         return cls("native", segments=tuple(tuple(float(w) for w in wave) for wave in waves))
 
     def __len__(self) -> int:

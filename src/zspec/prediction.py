@@ -11,7 +11,7 @@ import json
 import logging
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -77,11 +77,13 @@ class Result:
     """Tables of each chunk."""
     error: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
-    """By stage: read, resample, model, tables."""
+    """By stage: read, resample, network, likelihood or model, tables."""
+    stamp: str = ""
+    """Size and time of the file just before it was read."""
 
     def failed(self, error: str) -> Result:
         """The same unit without rows: half of it is none."""
-        return Result(self.unit, self.survey, error=error, seconds=self.seconds)
+        return replace(self, rows=0, parts=[], error=error)
 
     @property
     def hdus(self) -> list[str]:
@@ -131,7 +133,8 @@ def provenance(
     """Cards of the primary header: what made this catalogue.
 
     MODELSHA is the SHA-256 of the checkpoint, INHASH that of the inputs' places, OPTIONS what was
-    chosen of the survey's options, WANTED and ZRANGE what of the estimator's, as JSON.
+    chosen of the survey's options, WANTED and ZRANGE what of the estimator's, as JSON. PART1 and
+    so on are the published templates that were fitted, with their versions.
     """
     import torch
 
@@ -154,6 +157,7 @@ def provenance(
             {want: estimator.level if want == "interval" else True for want in sorted(task.want)}
         ),
         "ZRANGE": json.dumps({k: list(v) for k, v in task.z_range.items()}, sort_keys=True),
+        **{f"PART{i}": (part, "template") for i, part in enumerate(estimator.parts, start=1)},
         "COMMAND": command,
     }
 
@@ -174,7 +178,8 @@ def predict_unit(
     progress: Callable[[Report], None] = lambda report: None,
 ) -> Result:
     """Tables of one unit. Raises nothing but what is wrong with the command itself."""
-    source, result = unit.source, Result(unit, unit.source.survey or "")
+    source = unit.source
+    result = Result(unit, source.survey or "", stamp=work.stamp(source.path))
     try:
         _fill(result, estimator, task, progress)
     except InputError as error:

@@ -6,7 +6,6 @@ each of its files.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.io.fits.verify import VerifyError
 from astropy.table import Table
 from astropy.utils.exceptions import AstropyUserWarning
 from numpy.typing import NDArray
@@ -69,15 +67,6 @@ class Record:
         return int(start), int(stop)
 
 
-def stamp(path: Path | str) -> str:
-    """Size and time of a file; empty where it is gone."""
-    try:
-        state = os.stat(path)
-    except OSError:
-        return ""
-    return f"{state.st_size}:{state.st_mtime_ns}"
-
-
 def record(result: Result) -> Record:
     """What is finished, in memory."""
     stacked = {
@@ -91,7 +80,7 @@ def record(result: Result) -> Record:
         result.survey,
         unit.name,
         unit.of,
-        stamp(unit.source.path),
+        result.stamp,
         result.error,
         {hdu: layout_of(rows) for hdu, rows in tables.items()},
         {},
@@ -130,7 +119,7 @@ def read_records(path: Path) -> tuple[list[Record], dict[str, Any], Labels]:
             labels = _labels(hdus["REDSHIFTS"].header)
             found = _of_shard(hdus, path) if "UNITS" in hdus else _of_catalogue(hdus, path)
             return list(found), header, labels
-    except (OSError, KeyError, ValueError, TypeError, VerifyError, AstropyUserWarning) as error:
+    except catalog.DAMAGE as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
 
 
@@ -244,7 +233,7 @@ def rows_of(records: Iterable[Record], hdu: str) -> Iterator[NDArray[Any]]:
             start, stop = one.first[hdu], one.first[hdu] + one.layouts[hdu].rows
             for at in range(start, stop, AT_ONCE):
                 yield _packed(opened[hdu], at, min(at + AT_ONCE, stop))
-    except (OSError, KeyError, ValueError) as error:
+    except catalog.DAMAGE as error:
         raise InputError(f"{place}: cannot be read ({error})") from None
     finally:
         if opened is not None:

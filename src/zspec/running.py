@@ -1,24 +1,23 @@
-"""A run: what is left of its inputs, predicted here or by workers, into shards and a catalogue."""
+"""A run: what is left of its inputs, carried out by an engine, into shards and a catalogue."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from zspec import work, workers
-from zspec.estimator import Estimator
+from zspec import work
+from zspec.engine import Engine, Progress
 from zspec.merging import Seen
-from zspec.prediction import Report, Result, Task, predict_unit
+from zspec.prediction import Result, Task
 from zspec.shards import Shards
 from zspec.sources import Source
 from zspec.timing import Stopwatch
-from zspec.workers import Loader
 
 log = logging.getLogger("zspec")
 
 
-STAGES = ("read", "resample", "model", "tables", "write")
+STAGES = ("read", "resample", "network", "likelihood", "model", "tables", "write")
 """What time is told of, in this order."""
 
 
@@ -28,16 +27,13 @@ class Run:
 
     shards: Shards
     inputs: Sequence[Source]
-    loader: Loader
     task: Task
-    workers: int = 1
+    engine: Engine
     failures: list[tuple[str, str]] = field(default_factory=list)
     """(file, reason) of each input that could not be read, once the run is over."""
 
 
-def carry_out(
-    run: Run, estimator: Estimator, progress: Callable[[Report], None], seen: Seen
-) -> dict[str, float]:
+def carry_out(run: Run, progress: Progress, seen: Seen) -> dict[str, float]:
     """Predict what is left and write the catalogue; returns seconds by stage, over all workers.
 
     On KeyboardInterrupt what is finished is kept in a shard. Raises what :class:`Shards` raises,
@@ -45,8 +41,9 @@ def carry_out(
     """
     seconds = dict.fromkeys(STAGES, 0.0)
     watch = Stopwatch(seconds)
+    units = work.plan(run.inputs, run.task.unit_rows, run.shards.is_done, run.shards.is_closed)
     try:
-        for result in _results(run, estimator, progress):
+        for result in run.engine.run(units, progress):
             watch.skip()
             run.shards.add(result)
             watch.lap("write")
@@ -61,21 +58,6 @@ def carry_out(
     failed = {one.file: one.error for one in reversed(done) if one.error}
     run.failures = list(reversed(failed.items()))
     return seconds
-
-
-def _results(
-    run: Run, estimator: Estimator, progress: Callable[[Report], None]
-) -> Iterator[Result]:
-    """What became of each unit that is left, in order."""
-    units = work.plan(run.inputs, run.task.unit_rows, run.shards.is_done, run.shards.is_closed)
-    if run.workers == 1:
-        for unit in units:
-            yield predict_unit(unit, estimator, run.task, progress)
-            progress(Report(0, unit.ends))
-        return
-    for result in workers.run(units, run.loader, run.task, run.workers):
-        yield result
-        progress(Report(result.rows, result.unit.ends))
 
 
 def _note(result: Result, seconds: dict[str, float]) -> None:

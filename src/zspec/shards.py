@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-from zspec import catalog, manifest, merging, records
+from zspec import catalog, manifest, merging, records, work
 from zspec.catalog import Labels
 from zspec.errors import InputError, OutputError
 from zspec.merging import Seen, ignore
@@ -78,6 +78,7 @@ class Shards:
         """
         if self._manifest.exists():
             self._take_lock()
+        if self._manifest.exists():  # and the run that it is of did not end just now
             if resume or retry:
                 self.header["COMMAND"] = manifest.check(self._manifest, self.header)["COMMAND"]
                 self._load(sorted(self.folder.glob("shard-*.fits")))
@@ -97,13 +98,18 @@ class Shards:
 
     def _take_lock(self) -> None:
         """Keep other runs away. Raises OutputError where one is at work."""
-        self._lock = self._manifest.open("r+")
+        place = self.folder / "lock"
         try:
+            self._lock = place.open("a")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OutputError(f"{self.folder}: another zspec is at work on it") from None
+            ours = os.path.samestat(os.fstat(self._lock.fileno()), place.stat())
+        except (BlockingIOError, FileNotFoundError):  # it is held, or its folder went just now
+            ours = False
         except OSError:
             return  # a file system without locks
+        if not ours:
+            self._release()
+            raise OutputError(f"{self.folder}: another zspec is at work on it")
 
     def _load(self, shards: Iterable[Path]) -> None:
         """Units of earlier shards whose files did not change; a damaged shard is done again."""
@@ -111,7 +117,7 @@ class Shards:
             self._written = max(self._written, int(path.stem.rpartition("-")[2]))
             with contextlib.suppress(InputError):
                 self.done |= {one.name: one for one in records.read_records(path)[0]}
-        now = {name: records.stamp(file) for name, file in self._files.items()}
+        now = {name: work.stamp(file) for name, file in self._files.items()}
         self._drop([r for r in self.done.values() if now[r.file] and r.stamp != now[r.file]])
 
     def _load_output(self) -> None:
@@ -140,6 +146,11 @@ class Shards:
     def is_closed(self, file: str) -> bool:
         """Whether nothing of a file is left to do."""
         return catalog.ascii_name(file) in self._closed
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the catalogue is there and nothing is left to do."""
+        return self._lock is None and bool(self.done) and self._closed == set(self._files)
 
     def add(self, result: Result) -> None:
         """Take a finished unit, and write a shard where one is due. Raises OutputError."""
@@ -175,8 +186,11 @@ class Shards:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
             raise OutputError(f"{self.folder}: cannot be made ({error.strerror})") from None
-        manifest.write(self._manifest, self.header)
         self._take_lock()
+        if self._manifest.exists():  # of a run that was started and stopped since this one began
+            self._release()
+            raise OutputError(f"{self.folder}: holds another run by now; go on with --resume")
+        manifest.write(self._manifest, self.header)
 
     def finish(self, seen: Seen = ignore) -> list[Record]:
         """Write the catalogue of all inputs, in their order, and remove the shards.
@@ -184,6 +198,7 @@ class Shards:
         Nothing is written where nothing is new. Raises InputError where no input could be read,
         and OutputError.
         """
+        self._fail_what_changed()
         places = {file: number for number, file in enumerate(self._files)}
         done = sorted(self.done.values(), key=lambda r: (places[r.file], r.span or (0, 0)))
         if len(self._failed) == len(self._files):
@@ -198,13 +213,29 @@ class Shards:
         self.discard()
         return done
 
+    def _fail_what_changed(self) -> None:
+        """A file that was written while it was read has no rows: they may be half of each."""
+        read: dict[str, set[str]] = {}
+        for one in self.done.values():
+            if one.stamp:
+                read.setdefault(one.file, set()).add(one.stamp)
+        for file, stamps in read.items():
+            now = work.stamp(self._files[file])
+            if len(stamps) > 1 or now not in ("", *stamps):
+                error = f"{file}: changed while it was read; --retry-failed reads it again"
+                self._failed.setdefault(file, error)
+        self.done = {
+            key: one if one.error else replace(one, error=self._failed.get(one.file, ""))
+            for key, one in self.done.items()
+        }
+
     def discard(self) -> None:
         """Remove what is ours; the manifest goes first, so that half a folder is none."""
         self._manifest.unlink(missing_ok=True)
-        self._release()
-        for pattern in ("shard-*.fits", "*.tmp"):
+        for pattern in ("shard-*.fits", "*.tmp", "lock"):
             for path in self.folder.glob(pattern):
                 path.unlink(missing_ok=True)
+        self._release()
         with contextlib.suppress(OSError):  # it is not there, or holds what is not ours
             self.folder.rmdir()
 

@@ -40,17 +40,10 @@ def expand(paths: Sequence[Path], survey: str | None) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = {
-                file
-                for survey in surveys
-                for pattern in survey.file_patterns
-                for file in path.glob(pattern)
-                if not file.name.endswith(OURS)
-            }
+            inside = matching(path, surveys)
             if not inside:
-                patterns = ", ".join(p for s in surveys for p in s.file_patterns)
-                raise InputError(f"{path}: no file in this folder fits {patterns}")
-            found.extend(sorted(inside))
+                raise InputError(f"{path}: {_nothing(surveys)}")
+            found.extend(inside)
         else:
             found.append(path)
     if not found:
@@ -61,6 +54,23 @@ def expand(paths: Sequence[Path], survey: str | None) -> list[Path]:
     if len(once) < len(found):
         log.warning("%d inputs are named twice, and read once", len(found) - len(once))
     return list(once.values())
+
+
+def matching(folder: Path, surveys: Sequence[Survey]) -> list[Path]:
+    """Files in a folder that fit a pattern of these surveys, sorted; none of our catalogues."""
+    patterns = [pattern for survey in surveys for pattern in survey.file_patterns]
+    found = {file for pattern in patterns for file in folder.glob(pattern)}
+    return sorted(file for file in found if not file.name.endswith(OURS))
+
+
+def _nothing(surveys: Sequence[Survey]) -> str:
+    """Why a folder has no spectra: the patterns of one survey, or where those of all are."""
+    if len(surveys) == 1:
+        return f"no file in this folder fits {', '.join(surveys[0].file_patterns)}"
+    return (
+        "no file in this folder has a name that spectra of a survey have (see 'zspec surveys -v'); "
+        "name the files, as in FOLDER/*.fits"
+    )
 
 
 def recognise(handle: FitsFile) -> Survey:

@@ -8,6 +8,7 @@ zspec knows nothing of surveys. This module imports numpy only, so that listing 
 from __future__ import annotations
 
 import ast
+import copy
 import dataclasses
 import hashlib
 import inspect
@@ -67,7 +68,7 @@ class Arm:
             raise ValueError(f"arm {self.name}: wave {wave.shape} and flux {flux.shape} disagree")
         if ivar.shape != flux.shape:
             raise ValueError(f"arm {self.name}: ivar {ivar.shape}, flux {flux.shape}")
-        if not np.all(np.isfinite(wave)) or np.any(np.diff(wave) <= 0) or np.any(wave <= 0):
+        if not (np.all(wave[1:] > wave[:-1]) and np.all(wave[:1] > 0) and np.all(wave < np.inf)):
             raise ValueError(f"arm {self.name}: wavelengths must be finite, > 0 and increasing")
         good = np.isfinite(flux) & np.isfinite(ivar) & (ivar > 0)
         if self.good is not None:
@@ -84,15 +85,13 @@ class Arm:
         return self.good
 
     def __getitem__(self, rows: slice) -> Arm:
-        """The same arm for some of the spectra."""
-        res = self.resolution
-        return dataclasses.replace(
-            self,
-            flux=self.flux[rows],
-            ivar=self.ivar[rows],
-            good=self.usable[rows],
-            resolution=res[rows] if res is not None and res.ndim == 2 else res,
-        )
+        """The same arm for some of the spectra, as views: what was checked is not checked again."""
+        some = copy.copy(self)
+        for name in ("flux", "ivar", "good"):
+            object.__setattr__(some, name, getattr(self, name)[rows])
+        if self.resolution is not None and self.resolution.ndim == 2:
+            object.__setattr__(some, "resolution", self.resolution[rows])
+        return some
 
 
 @dataclass(frozen=True)
@@ -166,6 +165,12 @@ class Spectra:
             zwarn=None if self.zwarn is None else self.zwarn[rows],
             snr=None if self.snr is None else self.snr[rows],
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from zspec.notebook import show_spectra
+
+        return show_spectra(self)
 
     def split(self, size: int) -> Iterator[Spectra]:
         """The same spectra in pieces of ``size`` rows; the last may be shorter."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 
 class Stopwatch:
@@ -13,10 +14,12 @@ class Stopwatch:
         self.seconds = seconds
         self._last = time.perf_counter()
 
-    def lap(self, stage: str) -> None:
-        """What passed since the last lap was this stage."""
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+    def lap(self, stage: str, within: Mapping[str, float] | None = None) -> None:
+        """What passed since the last lap was this stage, but for what it says of others within."""
+        now, within = time.perf_counter(), within or {}
+        rest = now - self._last - sum(within.values())
+        for name, spent in ((stage, rest), *within.items()):
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
         self._last = now
 
     def skip(self) -> None:

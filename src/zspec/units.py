@@ -10,7 +10,7 @@ from zspec.survey import FLUX_UNIT
 
 
 def air_to_vacuum(wave: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Vacuum wavelengths (Å) of air wavelengths (Å), Morton (2000), inverted by iteration.
+    """Vacuum wavelengths (pixel,), Å, of air wavelengths: Morton (2000), inverted by iteration.
 
     Exact to 1e-9 Å after four steps over 2000 Å to 3 um. Below 2000 Å air is never used, and
     wavelengths come back as they are.
@@ -29,7 +29,7 @@ def refractive_index(vacuum: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def to_angstrom(wave: NDArray[np.float64], unit: str, where: str) -> NDArray[np.float64]:
-    """Wavelengths in Å from those in ``unit`` (as a TUNIT says it: nm, Angstrom, um).
+    """Wavelengths (pixel,) in Å from those in ``unit`` (as a TUNIT says it: nm, Angstrom, um).
 
     Raises InputError, naming ``where``, for a unit that is unknown or no length.
     """

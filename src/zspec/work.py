@@ -7,6 +7,7 @@ ends. So its rows are the same bit for bit whether it is done first or last, aga
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,15 @@ def unit_name(file: str, rows: range | None) -> str:
     """The id of some rows of a file."""
     digest = hashlib.sha256(file.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return f"{digest}:{rows.start}-{rows.stop}" if rows is not None else f"{digest}:all"
+
+
+def stamp(path: Path | str) -> str:
+    """Size and time of a file, which say whether it changed; empty where it is gone."""
+    try:
+        state = os.stat(path)
+    except OSError:
+        return ""
+    return f"{state.st_size}:{state.st_mtime_ns}"
 
 
 def split(source: Source, size: int, number: int = 0) -> list[Unit]:

@@ -1,30 +1,36 @@
 """Several processes that predict units of work, each with a model of its own.
 
 They are started afresh (spawn), read their own files, and end with the process that started them.
-Results come in the order of the units: nothing of them depends on the number of workers.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Self
 
-from zspec.errors import ConfigError, ZspecError
+from zspec import memory
+from zspec.engine import Progress, keep_busy, told
+from zspec.errors import ZspecError
 from zspec.estimator import Estimator
 from zspec.prediction import Result, Task, predict_unit
 from zspec.work import Unit
 
-AHEAD = 3
-"""Units for each worker that are given out at once: at work, waiting, or finished early."""
+log = logging.getLogger("zspec")
+
+AHEAD = 2
+"""Units for each worker that are given out at once: one at work, and one that waits."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +60,6 @@ class Loader:
 
         if self.templates is None:
             return checkpoint.load_estimator(self.model, self.device)
-        if self.model != "likelihood":
-            raise ConfigError(
-                f"--templates are fitted by likelihood: they do not go with {self.model}"
-            )
         from zspec.estimators.likelihood import Likelihood
 
         return Likelihood.of_templates(self.templates, self.device)
@@ -89,26 +91,82 @@ def _predict(unit: Unit) -> Result:
     return predict_unit(unit, *_mine)
 
 
-def run(units: Iterable[Unit], loader: Loader, task: Task, workers: int) -> Iterator[Result]:
-    """Results of units in their order. Raises ZspecError where a worker was killed."""
-    context = multiprocessing.get_context("spawn")
-    waiting: deque[Future[Result]] = deque()
-    pool = ProcessPoolExecutor(workers, context, _start, (loader, task))
-    try:
-        for unit in units:  # a pool that is broken takes none
-            waiting.append(pool.submit(_predict, unit))
-            if len(waiting) >= AHEAD * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool:
-        raise ZspecError(
-            "a worker was killed, or could not start (out of memory?); go on with --resume, and "
-            "fewer --workers"
-        ) from None
-    finally:
-        if waiting:  # stopped half way: nothing more is wanted of them
-            for child in multiprocessing.active_children():
-                with contextlib.suppress(OSError):
-                    child.terminate()
-        pool.shutdown(cancel_futures=True)
+class Pool:
+    """An engine of processes on this machine."""
+
+    def __init__(self, loader: Loader, task: Task, workers: int, limit: int | None = None) -> None:
+        """``workers`` at most; fewer where they would not fit into ``limit`` bytes of memory."""
+        self._loader = loader
+        self._task = task
+        self._workers = workers
+        self._limit = limit
+        self._pool: ProcessPoolExecutor | None = None
+        self._others: set[int | None] = set()
+        self._finished = 0
+        self._warned = False
+
+    def __enter__(self) -> Self:
+        """Itself; processes are started with the first unit."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the workers; what they have at work is not waited for."""
+        if self._pool is None:
+            return
+        for child in self._children():
+            with contextlib.suppress(OSError):
+                child.terminate()
+        self._pool.shutdown(cancel_futures=True)
+        self._pool = None
+
+    def run(self, units: Iterable[Unit], progress: Progress) -> Iterator[Result]:
+        """See :class:`~zspec.engine.Engine`. Raises ZspecError where a worker was killed."""
+        first = partial(wait, return_when="FIRST_COMPLETED")
+        pairs = keep_busy(units, self._submit, first, self._room)
+        return told(map(self._taken, pairs), progress)
+
+    def _submit(self, unit: Unit) -> Future[Result]:
+        """Give a unit out; a pool that is broken gives a future that says so."""
+        if self._pool is None:
+            self._others = {child.pid for child in multiprocessing.active_children()}
+            context = multiprocessing.get_context("spawn")
+            arguments = (self._loader, self._task)
+            self._pool = ProcessPoolExecutor(self._workers, context, _start, arguments)
+        try:
+            return self._pool.submit(_predict, unit)
+        except BrokenProcessPool as error:
+            broken: Future[Result] = Future()
+            broken.set_exception(error)
+            return broken
+
+    def _children(self) -> list[BaseProcess]:
+        """The workers that live."""
+        alive = multiprocessing.active_children()
+        return [child for child in alive if child.pid not in self._others]
+
+    def _taken(self, pair: tuple[Unit, Future[Result]]) -> Result:
+        self._finished += 1
+        try:
+            return pair[1].result()
+        except BrokenProcessPool:
+            raise ZspecError(
+                f"{pair[0].file}: a worker that read this or a file nearby was killed, or could "
+                "not start (out of memory?); go on with --resume, and fewer --workers"
+            ) from None
+
+    def _room(self) -> int:
+        """How many units may be under way: with a limit, what the first one took says how many.
+
+        The pool starts a process when a unit finds none idle, and so no more than are under way.
+        """
+        if self._limit is None:
+            return AHEAD * self._workers
+        children = [memory.peak(child.pid or 0) for child in self._children()]
+        if not self._finished or not any(children):
+            return 1
+        fitting = (self._limit - memory.resident()) // max(children)
+        if fitting < 1 and not self._warned:
+            self._warned = True
+            needed = (memory.resident() + max(children)) / (1 << 30)
+            log.warning("one worker and this process take %.2f GB, above the limit", needed)
+        return max(1, min(self._workers, fitting))

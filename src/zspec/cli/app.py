@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import inspect as introspection
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -53,7 +55,7 @@ def build() -> typer.Typer:
     )
     app.callback()(common)
     for command in COMMANDS:
-        app.command()(command)
+        app.command(help=told(command))(command)
     if entry_points(group="zspec.commands"):  # the only plugins that --help loads
         from zspec import plugins
         from zspec.cli.terminal import log_to_stderr
@@ -61,6 +63,19 @@ def build() -> typer.Typer:
         log_to_stderr()
         plugins.load("zspec.commands").add_commands(app)
     return app
+
+
+def told(command: Callable[..., Any]) -> str:
+    """A command's help: its docstring, a paragraph a line, so that any width of terminal wraps it.
+
+    Examples, lines that begin with ``zspec``, stay lines of their own.
+    """
+    parts = []
+    for paragraph in (introspection.getdoc(command) or "").split("\n\n"):
+        lines = [line.strip() for line in paragraph.splitlines()]
+        examples = all(line.startswith("zspec ") for line in lines)
+        parts.append(("\n" if examples else " ").join(lines))
+    return "\n\n".join(parts)
 
 
 def _version(wanted: bool) -> None:

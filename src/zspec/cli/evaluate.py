@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zspec.cli import terminal
-from zspec.cli.predict import parse_options, progress_bar, set_threads
+from zspec.cli import completion, terminal
+from zspec.cli.predict import parse_options, set_threads
+from zspec.cli.progress import progress_bar
 from zspec.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -50,6 +51,12 @@ Robust = Annotated[
     str | None,
     typer.Option(help="Limit of sigma, or CLASS=LIMIT,...; above it a redshift is unstable."),
 ]
+Given = Annotated[
+    bool,
+    typer.Option(
+        "--given-class", help="Redshifts of the true class, from HDU CLASSPROB; no classes."
+    ),
+]
 Interval = Annotated[
     float, typer.Option(min=1, max=99.9, help="Per cent of the bootstrap intervals.")
 ]
@@ -69,7 +76,12 @@ def evaluate(
         ),
     ] = None,
     truth: Truth = None,
-    metrics: Annotated[str, typer.Option(help="Names, as nmad,gf; else all.")] = "",
+    metrics: Annotated[
+        str,
+        typer.Option(
+            help="Names, as nmad,gf, or all; else a few.", autocompletion=completion.metrics
+        ),
+    ] = "",
     by: Annotated[
         list[str] | None,
         typer.Option(
@@ -77,7 +89,7 @@ def evaluate(
         ),
     ] = None,
     bins: Annotated[
-        list[str] | None, typer.Option(help="Edges, as snr=0,5,20; may be repeated.")
+        list[str] | None, typer.Option(help="Edges, as snr=0,5,20 or snr=0:50:14 (14 bins).")
     ] = None,
     thr: Thr = None,
     truth_all: TruthAll = False,
@@ -93,12 +105,20 @@ def evaluate(
     good: Good = False,
     coarse: Coarse = None,
     robust: Robust = None,
+    given_class: Given = False,
     interval: Interval = 68.0,
     replicates: Replicates = 1000,
     seed: Seed = 0,
-    survey: Annotated[str | None, typer.Option(help="Predict first: adapter of spectra.")] = None,
+    survey: Annotated[
+        str | None,
+        typer.Option(help="Predict first: adapter of spectra.", autocompletion=completion.surveys),
+    ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Predict first: model or .safetensors; else likelihood.")
+        str | None,
+        typer.Option(
+            help="Predict first: model or .safetensors; else the default.",
+            autocompletion=completion.models,
+        ),
     ] = None,
     option: Annotated[
         list[str] | None, typer.Option("--survey-option", "-S", help="key=value of the adapter.")
@@ -111,10 +131,10 @@ def evaluate(
 
     Exit status: 0; 1 if some files of spectra could not be read, and the others were evaluated.
 
-    zspec evaluate --metrics nmad,gf
-    zspec evaluate zcat.fits --truth truth.fits --metrics nmad,gf --by class,snr
-    zspec evaluate a.fits b.fits --truth truth.fits
-    zspec evaluate spectra/*.fits --survey sdss --model likelihood
+        zspec evaluate
+        zspec evaluate zcat.fits --truth truth.fits --metrics nmad,gf --by class,snr
+        zspec evaluate a.fits b.fits --truth truth.fits --metrics all
+        zspec evaluate spectra/*.fits --survey sdss --model likelihood
     """
     from zspec.cli.scores import show
     from zspec.evaluation import groups
@@ -128,7 +148,7 @@ def evaluate(
         groups.parse_bins(bins or []),
     )
     columns = Columns(z, zerr, ztrue, class_, class_true, snr, mag, object_)
-    chosen = choice(match, good, coarse, robust, truth_all)
+    chosen = choice(match, good, coarse, robust, truth_all, given_class)
     complete = True
     if survey is None and model is None:
         frames = catalogues(inputs or [])
@@ -189,14 +209,21 @@ def settings(
 
 
 def choice(
-    match: str | None, good: bool, coarse: Path | None, robust: str | None, truth_all: bool
+    match: str | None,
+    good: bool,
+    coarse: Path | None,
+    robust: str | None,
+    truth_all: bool,
+    given_class: bool = False,
 ) -> Choice:
     """Which rows count, and as what."""
     from zspec.evaluation.inputs import parse_robust, read_coarse
     from zspec.evaluation.sample import Choice
 
+    if good and given_class:
+        raise ConfigError("--good goes by the chosen class; leave it out with --given-class")
     coarser = read_coarse(coarse) if coarse else {}
-    return Choice(match, good, coarser, parse_robust(robust), truth_all)
+    return Choice(match, good, coarser, parse_robust(robust), truth_all, given_class)
 
 
 def truth_frame(path: Path | None) -> Frame | None:

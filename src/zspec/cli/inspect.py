@@ -55,13 +55,15 @@ def inspect(
     """
     from zspec import catalog
     from zspec.cli import terminal
-    from zspec.cli.plot import select
+    from zspec.cli.plot import select, stem
     from zspec.errors import OutputError
     from zspec.inspection import gather, page
     from zspec.inspection.models import modelled
 
     page.require()
-    path = output or Path(f"{catalogue.name.removesuffix('.gz').removesuffix('.fits')}.html")
+    path = output or Path(f"{stem(catalogue)}.html")
+    if path.resolve() == catalogue.resolve():
+        raise OutputError(f"{path}: is the catalogue; choose another name with -o")
     if path.exists() and not overwrite:
         raise OutputError(f"{path}: exists; replace it with --overwrite")
     if not path.parent.is_dir():
@@ -93,8 +95,8 @@ def _progress(targets: Iterable[Target], total: int) -> Iterator[Target]:
     """The targets, with a bar on stderr where that is a terminal."""
     from rich.progress import track
 
-    from zspec.cli.terminal import stderr
+    from zspec.cli.terminal import interactive, stderr
 
     yield from track(
-        targets, "spectra", total, console=stderr, transient=True, disable=not stderr.is_terminal
+        targets, "spectra", total, console=stderr, transient=True, disable=not interactive()
     )

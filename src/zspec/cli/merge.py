@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from zspec.cli.predict import command_line
+from zspec.cli.session import command_line
 from zspec.cli.summary import Tally, show
 
 

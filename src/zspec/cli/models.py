@@ -17,6 +17,7 @@ def models(
 ) -> None:
     """List the models that come with zspec, and checkpoints of your own: classes, grid, figures.
 
+    zspec models
     zspec models mine.safetensors
     """
     from zspec import checkpoint
@@ -27,15 +28,22 @@ def models(
     if json:
         terminal.say_json(found)
         return
-    table = terminal.grid("model", "estimator", "classes", "trained on", "grid", "figures", "#MB")
     for name, path in paths.items():
-        meta = found[name]
-        classes = ", ".join(meta.get("classes", []))
-        surveys = ", ".join(meta.get("surveys", []))
-        size = f"{path.stat().st_size / 1e6:.1f}"
-        told = (describe_grid(meta.get("grid")), describe_figures(meta.get("figures", {})))
-        terminal.row(table, name, meta["estimator"], classes, surveys, *told, size)
-    terminal.stdout.print(table)
+        for key, text in describe(found[name], path.stat().st_size).items():
+            terminal.say(f"  {key:12}{text}" if key else f"{name}: {text}")
+
+
+def describe(meta: Mapping[str, Any], size: int) -> dict[str, str]:
+    """A checkpoint of ``size`` bytes in words; what it does not say is left out."""
+    told = {
+        "": f"{meta.get('estimator', 'no model')}, {size / 1e6:.1f} MB, zspec {meta['zspec']}",
+        "classes": ", ".join(meta.get("classes", [])),
+        "trained on": ", ".join(meta.get("surveys", [])),
+        "pixels": describe_grid(meta.get("grid")),
+        "figures": describe_figures(meta.get("figures", {})),
+        "default for": ", ".join(meta.get("default_for", [])),
+    }
+    return {key: text for key, text in told.items() if text}
 
 
 def describe_grid(grid: Mapping[str, Any] | None) -> str:

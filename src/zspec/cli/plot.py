@@ -116,10 +116,18 @@ def select(
 
 def default_output(made: Catalog, catalogue: Path, rows: list[int]) -> Path:
     """A PNG in this folder, named after the catalogue and, where it is one, the spectrum."""
-    stem = catalogue.name.removesuffix(".gz").removesuffix(".fits").removesuffix(".zspec")
     if len(rows) > 1:
-        return Path(f"{stem}.png")
-    return Path(f"{stem}-{int(made.redshifts['TARGETID'][rows[0]])}.png")
+        return Path(f"{stem(catalogue)}.png")
+    return Path(f"{stem(catalogue)}-{int(made.redshifts['TARGETID'][rows[0]])}.png")
+
+
+def stem(catalogue: Path) -> str:
+    """A catalogue's name without its endings.
+
+    >>> stem(Path("night/coadd.zspec.fits.gz"))
+    'coadd'
+    """
+    return catalogue.name.removesuffix(".gz").removesuffix(".fits").removesuffix(".zspec")
 
 
 def parse_span(text: str | None) -> tuple[float, float] | None:

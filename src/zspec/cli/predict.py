@@ -2,43 +2,45 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zspec.cli.summary import Tally, show
+from zspec.cli import completion
+from zspec.cli.summary import show
 from zspec.errors import ConfigError
 
 if TYPE_CHECKING:
-    from zspec.estimator import Estimator, Want
-    from zspec.prediction import Task
-    from zspec.shards import Shards
-    from zspec.sources import Source
-    from zspec.workers import Loader
+    from zspec.estimator import Want
 
 
 def predict(
     inputs: Annotated[
-        list[Path], typer.Argument(help="Files, or folders of them.", readable=False)
-    ],
+        list[Path] | None, typer.Argument(help="Files, or folders of them.", readable=False)
+    ] = None,
     survey: Annotated[
         str | None,
-        typer.Option(help="Adapter that reads them; left out, the one that recognises the file."),
+        typer.Option(
+            help="Adapter that reads them; left out, the one that recognises the file.",
+            autocompletion=completion.surveys,
+        ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Catalogue to write (INPUT.zspec.fits where there is one input)."
+            "--output",
+            "-o",
+            help="Catalogue to write (INPUT.zspec.fits where there is one input); with --watch, "
+            "the folder of the catalogues.",
         ),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
             help="Name of a model (see 'zspec models') or a .safetensors file; left out, the one "
-            "made for --survey, else likelihood."
+            "made for --survey, else the default.",
+            autocompletion=completion.models,
         ),
     ] = None,
     templates: Annotated[
@@ -68,10 +70,36 @@ def predict(
     all_classes: Annotated[
         bool, typer.Option("--all-classes", help="Redshifts of improbable classes too.")
     ] = False,
+    fast: Annotated[
+        bool,
+        typer.Option("--fast", help="zspec: fit only where its network sees a chance; no --zpdf."),
+    ] = False,
     chunk: Annotated[int, typer.Option(min=1, help="Rows of an arithmetic chunk.")] = 64,
     workers: Annotated[
         int, typer.Option(min=1, help="Processes that read and predict, each with its threads.")
     ] = 1,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="Dask workers: local:N, slurm, slurm:FILE.toml, tcp://HOST:PORT or a scheduler's "
+            "JSON file."
+        ),
+    ] = None,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(help="Memory for all processes, as 3GB: no more of them than fit into it."),
+    ] = None,
+    watch: Annotated[
+        Path | None,
+        typer.Option(help="Folder whose files are predicted as they land, one catalogue each."),
+    ] = None,
+    settle: Annotated[
+        float, typer.Option(min=0, help="With --watch: seconds for which a file must not change.")
+    ] = 5.0,
+    idle: Annotated[
+        float | None,
+        typer.Option(min=0, help="With --watch: stop after so many seconds without a file."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an earlier run of this was stopped.")
     ] = False,
@@ -98,74 +126,70 @@ def predict(
         zspec predict --survey desi coadd.fits
         zspec predict spectra/*.fits -o zcat.fits -S mask=or
         zspec predict coadd.fits --templates redrock-templates --z-range QSO=0.5,4
+        zspec predict night/ -o night.fits --workers 8 --resume
+        zspec predict --watch night/ --survey desi
     """
-    from zspec import catalog, checkpoint, plugins, sources
-    from zspec import device as devices
-    from zspec import prediction as pipeline
+    from zspec import sources
+    from zspec.cli import session as sessions
+    from zspec.cli import watch as watching
     from zspec.cli.terminal import log_as_json
-    from zspec.shards import Shards
-    from zspec.survey import make_options
     from zspec.workers import Loader
 
     if log_json:
         log_as_json()
-    files = sources.expand(inputs, survey)
-    options = parse_options(option or [])
-    if survey:
-        make_options(plugins.survey(survey), options)  # a wrong option is said before any work
-    path = output or default_output(files)
-    names = [str(file) for file in files]
-    catalog.check_output(path, names, overwrite)
-    if conformal is not None and not 0 < conformal < 1:
-        raise ConfigError(f"--conformal {conformal:g}: expected a probability, as 0.9")
-    named = model or checkpoint.default(None if templates else survey)
-    loader = Loader(named, templates, devices.resolve(device), conformal, threads)
-    want = wanted(zpdf, bound, conformal is not None, all_classes)
-    task = pipeline.Task(chunk, want, parse_ranges(z_range or []))
-    estimator = loader.load()
-    task.check(estimator)
-    cards = pipeline.provenance(estimator, task, command_line(), names, options)
-    given = [sources.Source(file, survey, options) for file in files]
-    with Shards(path, names, cards, catalog.declared(estimator.extra)) as shards:
-        shards.begin(resume or retry_failed, retry_failed, overwrite)
-        summary = carry_out(shards, given, loader, estimator, task, workers)
-    show(summary, json)
-    if summary["failures"]:
+    if watch is None:
+        files = sources.expand(inputs or [], survey)
+        path = checked_output(output, files, overwrite)
+    else:
+        watching.check(watch, inputs or [], output)
+    want = wanted(zpdf, bound, conformal, all_classes, fast)
+    name, where = named(model, survey, templates), placed(device, cluster)
+    loader = Loader(name, templates, where, conformal, threads)
+    given, limits = parse_options(option or []), parse_ranges(z_range or [])
+    session = sessions.begin(survey, given, loader, want, limits, chunk, cluster is not None)
+    engine = sessions.choose_engine(session, workers, cluster, max_memory)
+    if watch is not None:
+        night = watching.Night(session, engine, output, overwrite, json)
+        failed = watching.follow(night, watch, settle, idle)
+    else:
+        again = resume or retry_failed
+        summary = session.make(path, files, engine, again, retry_failed, overwrite)
+        show(summary, json)
+        failed = len(summary["failures"])
+    if failed:
         raise typer.Exit(1)
 
 
-def carry_out(
-    shards: Shards,
-    inputs: list[Source],
-    loader: Loader,
-    estimator: Estimator,
-    task: Task,
-    workers: int,
-) -> dict[str, Any]:
-    """Predict what is left, write the catalogue, and return its summary."""
-    from zspec import running
-    from zspec.cli.terminal import note
+def named(model: str | None, survey: str | None, templates: Path | None) -> str:
+    """The model that is asked for, or the survey's. Raises ConfigError beside ``templates``."""
+    from zspec import checkpoint
 
-    tally, started = Tally(), time.monotonic()
-    before = sum(one.rows for one in shards.done.values())
-    if before:
-        note(f"{before} spectra of an earlier run are kept")
-    try:
-        with progress_bar(len(inputs)) as advance:
-            run = running.Run(shards, inputs, loader, task, workers)
-            seconds = running.carry_out(run, estimator, advance, tally.add)
-    except KeyboardInterrupt:
-        if shards.folder.exists():
-            note(f"finished work is kept in {shards.folder}; go on with --resume")
-        raise
-    return tally.summary(
-        str(shards.output),
-        calibrated=estimator.calibrated,
-        failures=run.failures,
-        seconds=time.monotonic() - started,
-        stages=seconds,
-        kept=before,
-    )
+    if model and templates:
+        raise ConfigError(f"--model {model} does not go with --templates {templates}: give one")
+    return model or checkpoint.default(None if templates else survey)
+
+
+def placed(device: str, cluster: str | None) -> str:
+    """The device of the arithmetic. Raises ConfigError where it is not there, or is not said."""
+    from zspec.device import resolve
+
+    if cluster is None:
+        return resolve(device)
+    if device == "auto":
+        raise ConfigError(
+            "--device auto: say cpu or cuda, which all workers of --cluster must have"
+        )
+    return device
+
+
+def checked_output(output: Path | None, files: list[Path], overwrite: bool) -> Path:
+    """The catalogue to write; of a link, what it stands for. Raises OutputError and ConfigError."""
+    from zspec import catalog
+
+    path = output or default_output(files)
+    path = path.resolve() if path.is_symlink() else path
+    catalog.check_output(path, [str(file) for file in files], overwrite)
+    return path
 
 
 def parse_ranges(given: list[str]) -> dict[str, tuple[float, float]]:
@@ -183,17 +207,28 @@ def parse_ranges(given: list[str]) -> dict[str, tuple[float, float]]:
     return limits
 
 
-def wanted(zpdf: bool, bound: bool, interval: bool, classes: bool) -> frozenset[Want]:
-    """What is asked for beyond the usual tables."""
+def wanted(
+    zpdf: bool, bound: bool, level: float | None, classes: bool, fast: bool = False
+) -> frozenset[Want]:
+    """What is asked for beyond the usual tables.
+
+    Raises ConfigError where ``level`` is no probability, and where two exclude each other.
+    """
+    if fast and zpdf:
+        raise ConfigError("--zpdf needs every redshift, and --fast leaves most of them out")
+    if level is not None and not 0 < level < 1:
+        raise ConfigError(f"--conformal {level:g}: expected a probability, as 0.9")
     want: set[Want] = set()
     if zpdf:
         want.add("zpdf")
     if bound:
         want.add("bound")
-    if interval:
+    if level is not None:
         want.add("interval")
     if classes:
         want.add("classes")
+    if fast:
+        want.add("fast")
     return frozenset(want)
 
 
@@ -224,49 +259,3 @@ def set_threads(threads: int | None) -> None:
         import torch
 
         torch.set_num_threads(threads)
-
-
-def command_line() -> str:
-    """What was typed; a long list of arguments is cut in its middle."""
-    words = ["zspec", *sys.argv[1:]]
-    if len(words) > 40:
-        words = [*words[:20], f"... ({len(words) - 40} more)", *words[-20:]]
-    return " ".join(words)
-
-
-class progress_bar:
-    """Files and spectra done, with rate and time left, on stderr where that is a terminal."""
-
-    def __init__(self, files: int) -> None:
-        from rich import progress
-
-        from zspec.cli.terminal import stderr
-
-        self._bar = progress.Progress(
-            progress.TextColumn("{task.fields[files]}/{task.total:.0f} files"),
-            progress.BarColumn(),
-            progress.TextColumn("{task.fields[rows]} spectra, {task.fields[rate]:.1f}/s"),
-            progress.TimeElapsedColumn(),
-            progress.TimeRemainingColumn(),
-            console=stderr,
-            transient=True,
-            disable=not stderr.is_terminal,
-        )
-        self._task = self._bar.add_task("", total=files, files=0, rows=0, rate=0.0)
-        self._rows = 0
-        self._started = time.monotonic()
-
-    def __enter__(self) -> progress_bar:
-        self._bar.start()
-        return self
-
-    def __call__(self, report: Any) -> None:
-        """Take a Report of the pipeline."""
-        self._rows += report.rows
-        rate = self._rows / max(time.monotonic() - self._started, 1e-3)
-        self._bar.update(
-            self._task, completed=report.done, files=int(report.done), rows=self._rows, rate=rate
-        )
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()

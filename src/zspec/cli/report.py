@@ -11,6 +11,7 @@ from zspec.cli.evaluate import (
     Class,
     ClassTrue,
     Coarse,
+    Given,
     Good,
     Interval,
     Mag,
@@ -31,12 +32,16 @@ from zspec.cli.evaluate import (
     settings,
     truth_frame,
 )
+from zspec.cli.plot import stem
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write it.")],
     catalogue: Annotated[
-        Path | None, typer.Argument(help="Catalogue; else the newest of DIR, or of this folder.")
+        Path | None, typer.Argument(help="Catalogue; else the newest of this folder.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder to write [default: CATALOGUE-report]."),
     ] = None,
     truth: Truth = None,
     truth_all: TruthAll = False,
@@ -53,6 +58,7 @@ def report(
     good: Good = False,
     coarse: Coarse = None,
     robust: Robust = None,
+    given_class: Given = False,
     interval: Interval = 68.0,
     replicates: Replicates = 1000,
     seed: Seed = 0,
@@ -60,25 +66,26 @@ def report(
         bool, typer.Option("--overwrite", help="Replace files that zspec did not write.")
     ] = False,
 ) -> None:
-    """Write DIR/index.html, a page with all metrics and plots inside, and the plots as PNGs.
+    """Write a folder: index.html with all metrics and plots inside, and the plots as PNGs.
 
-    zspec report report/ zcat.fits --truth truth.fits
+    zspec report zcat.fits
+    zspec report zcat.fits --truth truth.fits -o report/
     """
     from zspec import report as pictures
     from zspec.cli import terminal
     from zspec.evaluation.document import document
-    from zspec.evaluation.inputs import catalogues as finished
     from zspec.evaluation.sample import Columns, assemble
     from zspec.metrics import METRICS, parse_thresholds
     from zspec.report.style import require
 
     require()  # before any work is done
+    frame = catalogues([catalogue] if catalogue else [])[0]
+    folder = output or Path(f"{stem(Path(frame.name))}-report")
     pictures.check(folder, overwrite)
-    here = folder if any(finished(folder)) else Path()
-    frame = catalogues([catalogue] if catalogue else [], here)[0]
     columns = Columns(z, zerr, ztrue, class_, class_true, snr, mag, object_)
     against = truth_frame(truth)
-    sample = assemble(frame, against, columns, choice(match, good, coarse, robust, truth_all))
+    chosen = choice(match, good, coarse, robust, truth_all, given_class)
+    sample = assemble(frame, against, columns, chosen)
     wanted = settings(list(METRICS), parse_thresholds(thr or []), interval, replicates, seed)
     made = pictures.draw(sample, wanted)
     facts = {
@@ -86,6 +93,6 @@ def report(
         **document(frame.name, sample, wanted),
     }
     path = pictures.write(folder, f"zspec report: {Path(frame.name).name}", facts, made, overwrite)
-    terminal.say(f"{path}: {len(made.pictures)} plots, {len(made.left_out)} left out")
+    terminal.say(f"written  {path}: {len(made.pictures)} plots, {len(made.left_out)} left out")
     for title, reason in made.left_out:
         terminal.say(f"  left out: {title}: {reason}")

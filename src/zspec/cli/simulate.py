@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from zspec.cli import completion
 from zspec.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
 
 
 def simulate(
-    survey: Annotated[str, typer.Option(help="Whose telescope, files and population.")],
+    survey: Annotated[
+        str,
+        typer.Option(
+            help="Whose telescope, files and population.", autocompletion=completion.surveys
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for all files.")],
     number: Annotated[int, typer.Option("--number", "-n", min=1, help="Spectra to make.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="The same one gives the same spectra.")] = 1,
@@ -54,7 +60,8 @@ def simulate(
     """
     from zspec import device as devices
     from zspec import plugins
-    from zspec.cli.predict import command_line, set_threads
+    from zspec.cli.predict import set_threads
+    from zspec.cli.session import command_line
     from zspec.cli.terminal import say
     from zspec.simulate.files import write_mocks
     from zspec.simulate.simulator import simulator
@@ -123,7 +130,7 @@ class progress:
     def __init__(self, total: int) -> None:
         from rich import progress as bars
 
-        from zspec.cli.terminal import stderr
+        from zspec.cli.terminal import interactive, stderr
 
         self._bar = bars.Progress(
             bars.TextColumn("{task.completed:.0f}/{task.total:.0f} spectra"),
@@ -132,7 +139,7 @@ class progress:
             bars.TimeRemainingColumn(),
             console=stderr,
             transient=True,
-            disable=not stderr.is_terminal,
+            disable=not interactive(),
         )
         self._task = self._bar.add_task("", total=total)
 

@@ -17,7 +17,10 @@ def surveys(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """List the surveys that zspec reads, and plugins that failed to load."""
+    """List the surveys that zspec reads, and plugins that failed to load.
+
+    zspec surveys -v
+    """
     from zspec import plugins
     from zspec.cli import terminal
 

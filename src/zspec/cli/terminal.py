@@ -33,6 +33,15 @@ def clean(text: str) -> str:
     return CONTROL.sub("", text)
 
 
+def interactive() -> bool:
+    """Whether someone watches stderr: a terminal, and not what only asks for its colours.
+
+    rich takes FORCE_COLOR, which notebooks set, for a terminal, and would print each state of a
+    progress bar there.
+    """
+    return sys.stderr.isatty()
+
+
 class StderrHandler(logging.Handler):
     """Warnings always; anything less where stderr is a terminal, or where it was asked for."""
 
@@ -43,7 +52,7 @@ class StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record."""
-        if record.levelno < logging.WARNING and not (stderr.is_terminal or self._verbose):
+        if record.levelno < logging.WARNING and not (interactive() or self._verbose):
             return
         prefix = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
         stderr.print(Text(prefix + clean(self.format(record))))

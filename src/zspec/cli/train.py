@@ -7,9 +7,16 @@ from typing import Annotated
 
 import typer
 
+from zspec.cli import completion
+
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="Name of a recipe that ships, or a TOML file.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            help="Name of a recipe that ships, or a TOML file.", autocompletion=completion.recipes
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write.")],
     data: Annotated[
         Path, typer.Option(help="Folder that the recipe's paths are relative to.")
@@ -25,14 +32,16 @@ def train(
 ) -> None:
     """Learn a model as a recipe says, and write its checkpoint.
 
-    A training that was interrupted goes on where it stood, if its estimator can do that.
+    A training that was interrupted goes on where it stood, if its estimator can do that. How far it
+    is goes to stderr where that is a terminal, and with zspec -v train always.
 
         zspec train likelihood --data ../shared -o likelihood.safetensors
         zspec train gasnet2-sdss --data spectra --preset coarse -o coarse.safetensors
         zspec train mine.toml --set train.epochs=20 --set network.width=0.5 -o mine.safetensors
     """
-    from zspec import training
+    from zspec import checkpoint, training
     from zspec.cli import terminal
+    from zspec.cli.models import describe_figures
     from zspec.errors import ConfigError
 
     if output.suffix != ".safetensors":
@@ -42,3 +51,5 @@ def train(
         terminal.say(f"seed        {chosen['seed']}")
     training.train(chosen, data, output, overwrite)
     terminal.say(f"checkpoint  {output}")
+    if told := describe_figures(checkpoint.metadata(output).get("figures", {})):
+        terminal.say(f"figures     {told}")

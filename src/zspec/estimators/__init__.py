@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def zspec_estimators() -> Iterable[type[Estimator]]:
     """Offer the built-in estimators; torch is imported here and not before."""
     from zspec.estimators.gasnet2 import GasNet2
+    from zspec.estimators.joint import Joint
     from zspec.estimators.likelihood import Likelihood
     from zspec.estimators.slitless_bnn import SlitlessBNN
 
-    return [GasNet2, Likelihood, SlitlessBNN]
+    return [GasNet2, Joint, Likelihood, SlitlessBNN]

@@ -43,6 +43,7 @@ class GasNet2(Estimator):
     name: ClassVar[str] = "gasnet2"
     title: ClassVar[str] = "GaSNet-II: a ResNet classifier, and an ensemble of ResNets per class"
     needs: ClassVar[frozenset[str]] = frozenset({"grid"})
+    stage: ClassVar[str] = "network"
     extra: ClassVar[tuple[ExtraColumn, ...]] = (
         ExtraColumn("Z_POINT", "f8", "", "Redshift by the one network for point estimates."),
     )

@@ -42,6 +42,7 @@ class SlitlessBNN(Estimator):
     name: ClassVar[str] = NAME
     title: ClassVar[str] = "residual network on flux and error, with calibrated Bayesian layers"
     needs: ClassVar[frozenset[str]] = frozenset({"grid"})
+    stage: ClassVar[str] = "network"
     offers: ClassVar[frozenset[Want]] = frozenset({"zpdf"})
     extra: ClassVar[tuple[ExtraColumn, ...]] = (
         ExtraColumn("Z_EPISTEMIC", "f8", "", "Part of ZERR that is the network's ignorance."),

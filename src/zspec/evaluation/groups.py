@@ -79,17 +79,30 @@ def group(sample: Sample, by: Sequence[str], bins: Mapping[str, Sequence[float]]
 
 
 def parse_bins(texts: Sequence[str]) -> dict[str, list[float]]:
-    """``snr=0,5,20`` as edges by column. Raises ConfigError."""
+    """``snr=0,5,20``, or ``snr=0:50:14`` for 14 equal bins, as edges by column.
+
+    Raises ConfigError.
+    """
     bins = {}
     for text in texts:
         name, _, edges = text.partition("=")
         try:
-            bins[name.strip()] = [float(edge) for edge in edges.split(",")]
+            bins[name.strip()] = _edges(edges)
         except ValueError:
-            raise ConfigError(f"--bins {text}: expected COLUMN=EDGE,EDGE,...") from None
+            expected = "expected COLUMN=EDGE,EDGE,... or COLUMN=LOW:HIGH:NUMBER"
+            raise ConfigError(f"--bins {text}: {expected}") from None
         if len(bins[name.strip()]) < 2 or np.any(np.diff(bins[name.strip()]) <= 0):
             raise ConfigError(f"--bins {text}: two or more edges that increase are needed")
     return bins
+
+
+def _edges(text: str) -> list[float]:
+    """Edges from ``0,5,20`` or ``0:50:14``. Raises ValueError."""
+    if ":" not in text:
+        return [float(edge) for edge in text.split(",")]
+    low, high, number = text.split(":")
+    edges: list[float] = np.linspace(float(low), float(high), int(number) + 1).tolist()
+    return edges
 
 
 def _axis(sample: Sample, name: str, edges: Sequence[float] | None) -> Axis:

@@ -56,6 +56,8 @@ def match(catalogue: Frame, truth: Frame, on: str | None = None) -> Match:
             f"there: {_example(truth, [there for _, there in pairs])}); name columns with --match"
         )
     notes = _notes(name, found, len(truth), duplicates)
+    if on is None and all(table.find(c) for table in (catalogue, truth) for c in SPECTRUM):
+        notes = (f"no FILE and ROW of {catalogue.name} is in {truth.name}: other files?", *notes)
     without = int(np.any([missing(column) for column in mine], axis=0).sum())
     if without:
         notes = (*notes, f"{without} rows have no {name}, and match none")
@@ -65,17 +67,25 @@ def match(catalogue: Frame, truth: Frame, on: str | None = None) -> Match:
 def _by_spectrum(catalogue: Frame, truth: Frame) -> Match | None:
     """Rows of the same spectrum of the same file, and with the same TARGETID where both have it.
 
-    None where no row is: one object may be in other files there.
+    A file is known by its path as it stands there, or else by its last part: mocks and their truth
+    may be moved together. None where no row is: one object may be in other files there.
     """
     if not all(catalogue.find(c) and truth.find(c) for c in SPECTRUM):
         return None
     both = catalogue.find(TARGET) and truth.find(TARGET)
-    columns = (*SPECTRUM, TARGET) if both else SPECTRUM
-    found, duplicates = join([catalogue[c] for c in columns], [truth[c] for c in columns])
-    rows = np.flatnonzero(found >= 0)
-    if not len(rows):
-        return None
-    return Match(rows, found[rows], _notes("FILE and ROW", found, len(truth), duplicates))
+    rest = (*SPECTRUM[1:], TARGET) if both else SPECTRUM[1:]
+    for name in (_text, _last_part):
+        pair = [[name(t[SPECTRUM[0]]), *(t[c] for c in rest)] for t in (catalogue, truth)]
+        found, duplicates = join(*pair)
+        rows = np.flatnonzero(found >= 0)
+        if len(rows):
+            return Match(rows, found[rows], _notes("FILE and ROW", found, len(truth), duplicates))
+    return None
+
+
+def _last_part(paths: NDArray[Any]) -> NDArray[Any]:
+    """Names of files without their folders."""
+    return np.array([str(path).replace("\\", "/").rpartition("/")[2] for path in _text(paths)])
 
 
 def key(frame: Frame, column: str) -> NDArray[Any]:

@@ -157,10 +157,14 @@ def prepare(metric: Metric, sample: Sample, settings: Settings) -> Prepared:
 
 
 def _limits(sample: Sample, thr: Threshold | None) -> Any:
-    """None, one number, or (n,) by true class: NaN for a class that has none."""
+    """None, one number, or (n,) by true class: NaN for a class that has none.
+
+    A finer class, as ``GALAXY AGN``, has the threshold of its first word unless it has its own.
+    """
     if not isinstance(thr, Mapping):
         return thr
-    by_class = np.array([*(thr.get(name, np.nan) for name in sample.names), np.nan])
+    first = {name: thr.get(name.partition(" ")[0], np.nan) for name in sample.names}
+    by_class = np.array([*(thr.get(name, first[name]) for name in sample.names), np.nan])
     return by_class[sample.columns["label_true"]]
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from zspec.errors import ConfigError
 from zspec.evaluation.densities import read_densities
 from zspec.evaluation.frame import Frame
+from zspec.evaluation.given import of_true_class
 from zspec.evaluation.matching import Match, key, match, missing, no_id
 from zspec.flags import ZWarn
 from zspec.metrics import METRICS
@@ -65,6 +66,8 @@ class Choice:
     """Limit of sigma, one or one for each class, above which a redshift is unstable."""
     truth_all: bool = False
     """Also where the pipeline that made the truth warns of it; never with NODATA."""
+    given_class: bool = False
+    """Redshifts of the true class in place of the chosen one's; nothing else is judged."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,10 @@ def assemble(
     for role, (frame, name) in spelled.items():
         read[role] = frame[name][matched.truth_rows if frame is truth else matched.rows]
     values, names = _typed(read, choice)
-    values |= _judged_densities(catalogue, matched, values.get("z_true"), columns)
+    if choice.given_class:
+        values = _given(catalogue, matched, values, names, choice)
+    else:
+        values |= _judged_densities(catalogue, matched, values.get("z_true"), columns)
     sample = Sample(
         values,
         names,
@@ -154,6 +160,22 @@ def assemble(
 def _all(catalogue: Frame) -> Match:
     rows = np.arange(len(catalogue))
     return Match(rows, rows)
+
+
+def _given(
+    catalogue: Frame,
+    matched: Match,
+    values: Mapping[str, NDArray[Any]],
+    names: tuple[str, ...],
+    choice: Choice,
+) -> dict[str, NDArray[Any]]:
+    """The values with redshifts of the true class, without what is said of the chosen one."""
+    if "label_true" not in values:
+        raise ConfigError("--given-class needs a true class: name its column with --class-true")
+    labels = np.array([*names, ""])[values["label_true"]]
+    z, sigma = of_true_class(catalogue, matched.rows, labels, choice.coarse)
+    kept = {"z_true", "label_true", "snr", "mag", "zwarn_true"} & set(values)
+    return {role: values[role] for role in kept} | {"z": z, "sigma": sigma}
 
 
 def _judged_densities(

@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,14 @@ import torch
 from zspec import device as devices
 from zspec.errors import ConfigError, OutputError
 from zspec.gasnet2 import history
+from zspec.gasnet2.course import Course
 from zspec.gasnet2.forward import fold
 from zspec.gasnet2.heads import Head, heads, targets
-from zspec.gasnet2.labelled import Sets, collect
+from zspec.gasnet2.labelled import Sets, collect, write_sets
 from zspec.gasnet2.model import Config, Networks
 from zspec.gasnet2.network import ResNet
 from zspec.gasnet2.parallel import Crew, crew
-from zspec.gasnet2.recipe import ClassEntry, Recipe, parse
+from zspec.gasnet2.recipe import ClassEntry, Recipe, TrainSettings, parse
 from zspec.gasnet2.samples import Samples
 from zspec.gasnet2.training import (
     STATE_SECONDS,
@@ -63,6 +65,8 @@ def train(given: Mapping[str, Any], data: Path, output: Path, every: float = STA
     with crew(devices.resolve(recipe.train.device)) as mates:
         folder = _folder(output, given, mates)
         sets = collect(recipe, data)
+        if mates.leads and recipe.data.source == "files":
+            write_sets(folder, sets, recipe)
         log.info("seed %d, %s, %d process(es)", recipe.seed, mates.device, mates.size)
         trained = run(recipe, sets, mates, folder, every)
         if mates.leads:
@@ -101,29 +105,54 @@ def run(
     """Train all tasks, in order; those that are finished in ``folder`` are only read."""
     lines: list[Line] = []
     done = {}
+    course = Course(sizes(recipe, sets))
     for number, task in enumerate(tasks(recipe, sets)):
         saved = folder / f"task-{number}.safetensors"
-        log.info("%s: %d network(s), %d spectra", task.name, len(task.seeds), len(task.train))
-        classify = task.kind == "class"
-        settings = recipe.train if classify else recipe.train.of_redshifts()
-        progress = fit(task, recipe.network, settings, mates, saved, _say, every)
+        course.begin(task)
+        settings = settings_of(recipe, task)
+        tell = partial(_tell, course, task, settings.epochs, folder, tuple(lines))
+        progress = fit(task, recipe.network, settings, mates, saved, tell, every)
         if mates.leads:
             lines += progress.history
-            history.write(folder, lines)
             done[task.name] = _trained(progress, recipe, task)
     if mates.leads:
+        history.write(folder, lines)
         history.draw(folder, lines)
+        log.info("history in %s", folder)
     return done
 
 
-def _say(lines: Sequence[Line]) -> None:
-    """The mean figures of an epoch, for the log."""
-    loss, score = (
-        sum(getattr(line, f"valid_{what}") for line in lines) / len(lines)
-        for what in ("loss", "score")
-    )
-    first = lines[0]
-    log.info("%s, epoch %d: validation loss %.4g, score %.4f", first.task, first.epoch, loss, score)
+def _tell(
+    course: Course,
+    task: Task,
+    epochs: int,
+    folder: Path,
+    before: Sequence[Line],
+    progress: Progress,
+) -> None:
+    """After an epoch: a line for the log, and the history until now."""
+    course.tell(task, progress, epochs)
+    history.write(folder, [*before, *progress.history])
+
+
+def settings_of(recipe: Recipe, task: Task) -> TrainSettings:
+    """How a task is trained."""
+    return recipe.train if task.kind == "class" else recipe.train.of_redshifts()
+
+
+def sizes(recipe: Recipe, sets: Sets) -> list[int]:
+    """Spectra times networks times epochs of each of :func:`tasks`, in their order."""
+    label = sets.train.label
+    found = [int((targets(head, label) >= 0).sum()) * recipe.train.epochs for head in heads(recipe)]
+    each = ensemble(recipe) * recipe.train.of_redshifts().epochs
+    with_z = [number for number, entry in enumerate(recipe.classes) if entry.redshift]
+    known = sets.train.z.isfinite()
+    return [*found, *(int(((label == i) & known).sum()) * each for i in with_z)]
+
+
+def ensemble(recipe: Recipe) -> int:
+    """Networks of a class with a redshift: the members, and the one for the point estimate."""
+    return recipe.train.members + recipe.train.point
 
 
 def _trained(progress: Progress, recipe: Recipe, task: Task) -> Trained:
@@ -140,12 +169,11 @@ def tasks(recipe: Recipe, sets: Sets) -> Iterator[Task]:
     """The classifiers, then the ensemble of each class with a redshift, its point network last."""
     for number, head in enumerate(heads(recipe)):
         yield _classifier(recipe, sets, number, head)
-    size = recipe.train.members + recipe.train.point
     for number, entry in enumerate(recipe.classes):
         if entry.redshift:
             at = len(recipe.classes) + number
             parts = [_redshifts(s.of(number)) for s in (sets.train, sets.valid)]
-            own = seeds(recipe.seed, at, size)
+            own = seeds(recipe.seed, at, ensemble(recipe))
             name = redshift_task(entry)
             yield Task(name, "redshift", 1, own, recipe.seed + ORDER + at, parts[0], parts[1])
 
@@ -219,8 +247,8 @@ def _assemble(
 def validate(model: Any, valid: Samples) -> dict[str, Any]:
     """Accuracy, and for each class with a redshift the MAE in z of its point network.
 
-    Without a point network the MAE is that of the ensemble's mean. The true class is given, as in
-    the paper's Table 4.
+    With point networks ``mae_ensemble`` is that of the ensemble's mean, without them ``mae`` is.
+    The true class is given, as in the paper's Table 4.
     """
     parts = torch.split(valid.flux, 1024)
     prob = torch.cat([model.probabilities(x.to(model.device)).cpu() for x in parts])
@@ -230,6 +258,8 @@ def validate(model: Any, valid: Samples) -> dict[str, Any]:
         own = valid.of(number)
         members, point = model.redshifts(number, own.flux.to(model.device))
         truth, name = own.z.double().numpy(), model.classes[number].name
-        ensemble[name] = float(abs(members.mean(axis=0) - truth).mean())
-        mae[name] = ensemble[name] if point is None else float(abs(point - truth).mean())
-    return {"accuracy": float(right), "mae": mae, "mae_ensemble": ensemble}
+        mae[name] = ensemble[name] = float(abs(members.mean(axis=0) - truth).mean())
+        if point is not None:
+            mae[name] = float(abs(point - truth).mean())
+    figures = {"accuracy": float(right), "mae": mae}
+    return figures | {"mae_ensemble": ensemble} if model.placed.point else figures

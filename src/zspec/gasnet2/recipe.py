@@ -48,7 +48,7 @@ class ClassEntry:
     def takes(self, label: str, spectype: str) -> bool:
         """Whether a spectrum of this label, or else of this spectype, is one of the class."""
         patterns = self.labels or (self.name,)
-        return any(fnmatchcase(label, p) or spectype == p for p in patterns)
+        return any(fnmatchcase(text, p) for p in patterns for text in (label, spectype))
 
     def spec(self, z_clip: tuple[float, float]) -> ClassSpec:
         """What the catalogue needs to know of it."""

@@ -9,6 +9,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from zspec import checkpoint
@@ -78,9 +79,12 @@ def _restore(progress: Progress, number: int, tensors: dict[str, Tensor]) -> Non
     progress.best[number] = _below(tensors, "best.")
     stored = adam.state_dict()
     kept: dict[int, dict[str, Any]] = {}
-    for index in range(len(stored["param_groups"][0]["params"])):
+    parameters = [p for group in adam.param_groups for p in group["params"]]
+    for index, parameter in enumerate(parameters):
         own = _below(tensors, f"adam.{index}.")
-        kept[index] = {name: own[name] for name in ADAM}
+        kept[index] = {"step": own["step"]}
+        for name in ADAM[1:]:  # in the parameter's memory format, which the fused step goes by
+            kept[index][name] = torch.empty_like(parameter).copy_(own[name])
     adam.load_state_dict({"state": kept, "param_groups": stored["param_groups"]})
 
 

@@ -106,6 +106,11 @@ class Progress:
     """Epochs that are done."""
     history: list[Line] = field(default_factory=list)
 
+    @property
+    def last(self) -> list[Line]:
+        """The lines of the last epoch, one a network."""
+        return self.history[-len(self.networks) :]
+
 
 def seeds(seed: int, task: int, number: int) -> tuple[int, ...]:
     """``number`` independent seeds for the networks of a task."""
@@ -121,7 +126,7 @@ def begin(task: Task, network: NetworkSettings, settings: TrainSettings, crew: C
         if settings.centre and task.kind == "redshift":
             middle = task.train.target.clamp(*settings.z_clip).median() * settings.z_scale
             torch.nn.init.constant_(one.out.bias, float(middle))
-    adam = [torch.optim.Adam(one.parameters(), lr=settings.rate) for one in networks]
+    adam = [torch.optim.Adam(one.parameters(), settings.rate, fused=True) for one in networks]
     none: list[dict[str, Tensor]] = [{} for _ in networks]
     return Progress(networks, adam, none, [-math.inf] * len(networks))
 
@@ -132,12 +137,12 @@ def fit(
     settings: TrainSettings,
     crew: Crew,
     saved: Path,
-    tell: Callable[[Sequence[Line]], None] = lambda lines: None,
+    tell: Callable[[Progress], None] = lambda progress: None,
     every: float = STATE_SECONDS,
 ) -> Progress:
     """Train all networks of a task, from the state ``saved`` where there is one.
 
-    ``tell`` gets the lines of each epoch. ``every``: seconds between two states. Raises ConfigError
+    ``tell`` is called after each epoch. ``every``: seconds between two states. Raises ConfigError
     where ``saved`` is of another training, and where the loss is no longer finite.
     """
     progress = begin(task, network, settings, crew)
@@ -150,7 +155,8 @@ def fit(
         progress.epoch += 1
         last = progress.epoch == settings.epochs
         if crew.leads:
-            tell(_judge(task, valid, progress, settings, learned))
+            _judge(task, valid, progress, settings, learned)
+            tell(progress)
             if last or time.monotonic() - written >= every:
                 state.save(saved, progress, task)
                 written = time.monotonic()
@@ -235,9 +241,8 @@ def _judge(
     progress: Progress,
     settings: TrainSettings,
     learned: Sequence[tuple[float, float]],
-) -> list[Line]:
+) -> None:
     """Validate all networks, and keep the weights of those that were never better."""
-    lines = []
     for number, network in enumerate(progress.networks):
         loss, score = _validate(task, network, valid, settings)
         if not math.isfinite(loss):
@@ -251,9 +256,7 @@ def _judge(
             progress.best[number] = {k: v.detach().cpu().clone() for k, v in stored.items()}
         now = rate(settings, progress.epoch - 1)
         line = Line(task.name, number, progress.epoch, now, *learned[number], loss, score)
-        lines.append(line)
-    progress.history += lines
-    return lines
+        progress.history.append(line)
 
 
 @torch.no_grad()

@@ -84,9 +84,13 @@ function reveal(list, made) {
 
 // ---- one spectrum
 
+let wanted = -1; // what was asked for last, which may still be decoded
+
 async function select(number) {
-  if (number === undefined || number === shown.number) return;
+  if (number === undefined || number === wanted) return;
+  wanted = number;
   const one = await spectrum(number);
+  if (number !== wanted) return; // another one was asked for in the meantime
   Object.assign(shown, { number, one, solution: 0, z: answer(number).z ?? 0 });
   const t = TARGETS[number], next = visible[visible.indexOf(number) + 1];
   $("name").textContent = `${t.id}  ${t.file.split("/").at(-1)}, row ${t.row}`;
@@ -103,7 +107,7 @@ async function select(number) {
 }
 
 function step(by) {
-  const at = visible.indexOf(shown.number);
+  const at = visible.indexOf(wanted);
   const next = at < 0 ? visible[0] : visible[Math.min(Math.max(at + by, 0), visible.length - 1)];
   return select(next);
 }
@@ -173,6 +177,7 @@ function showAnswer() {
 }
 
 async function accept() {
+  if (shown.number !== wanted) return; // what is not drawn yet was not seen
   const a = answer(shown.number);
   say({ quality: a.quality ?? 4 });
   await step(1);

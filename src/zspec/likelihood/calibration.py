@@ -25,7 +25,7 @@ class Calibration:
     scatter: Mapping[str, Knots] = field(default_factory=dict)
     """By spectype: knots of the scatter that ZERR holds in quadrature."""
     stretch: Mapping[str, Factors] = field(default_factory=dict)
-    """By spectype: knots of the factor by which the fit's sigma is too small at low evidence."""
+    """By spectype: knots of the factor by which the fit's sigma is too small where it is large."""
     temper: float = 1.0
     """Power of the evidence: below 1 it counts for less than it says."""
     delta: float = 16.0

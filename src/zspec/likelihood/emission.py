@@ -8,7 +8,7 @@ galaxies, the strongest forbidden lines, since their Balmer lines may well be ab
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -61,50 +61,61 @@ def faintest(
     for spectype, lines in LINES.items():
         rows = torch.tensor([i for i, kind in enumerate(spectypes) if kind == spectype]).long()
         if len(rows):
-            part = pixels[rows]
-            each = [
-                significance(part, model[rows], z[rows], wave, lines, max(model_error, absorbed))
-                for wave, absorbed in zip(lines.waves, lines.absorbed, strict=True)
-            ]
-            out[rows] = torch.stack(each).amin(0)
+            snr = significance(pixels[rows], model[rows], z[rows], lines, model_error)
+            out[rows] = snr.amin(1)
     return out
 
 
 def significance(
-    pixels: Native,
-    model: torch.Tensor,
-    z: torch.Tensor,
-    wave: float,
-    lines: Lines,
-    model_error: float = 0.0,
+    pixels: Native, model: torch.Tensor, z: torch.Tensor, lines: Lines, model_error: float = 0.0
 ) -> torch.Tensor:
-    """(n,) matched-filter SNR of one line in the model; inf where half of it has no data.
+    """(n, line) matched-filter SNR of lines in the model; inf where half of one has no data.
 
-    The model's error is one over the whole line, so that finer pixels do not average it away.
+    The model's error is one over the whole line, so that finer pixels do not average it away. Only
+    the pixels near a line are looked at, those of all lines one after the other.
     """
-    position = torch.cat([torch.from_numpy(w) for w in pixels.waves])
-    velocity = (position / (wave * (1 + z[:, None])) - 1) * LIGHT  # (n, pixel)
-    near = (velocity.abs() < 2 * lines.core).any(0).nonzero()[:, 0]
-    velocity, model, ivar = velocity[:, near], model[:, near], pixels.ivar[:, near]
-    core = velocity.abs() < lines.core
-    flank = (velocity.abs() < 2 * lines.core) & ~core
-    level, slope = _straight(velocity / lines.core, model, flank.to(model.dtype))
-    excess = model - level[:, None] - slope[:, None] * velocity / lines.core
+    waves = torch.tensor(lines.waves, dtype=torch.float64)
+    error = torch.tensor(lines.absorbed, dtype=torch.float64).clamp(min=model_error)
+    line, row, pixel, velocity = _near(pixels, z, waves, 2 * lines.core)
+    x, y, ivar = velocity / lines.core, model[row, pixel], pixels.ivar[row, pixel]
+    owner, count = row * len(waves) + line, len(z) * len(waves)
+
+    def total(values: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(count, dtype=torch.float64).index_add_(0, owner, values.double())
+
+    core = x.abs() < 1
+    flank = (~core).double()
+    level, slope = _straight(x, y, flank, total)
+    excess = y - level[owner] - slope[owner] * x
     profile = core * torch.exp(-0.5 * (velocity / lines.sigma) ** 2)
-    seen = (core & (ivar > 0)).sum(1) * 2 > core.sum(1).clamp(min=LEAST)
-    weight = (profile.square() * ivar).sum(1).clamp(min=1e-300)
-    height = (profile * ivar * excess).sum(1) / weight
-    snr = height / (1 / weight + (model_error * level) ** 2).sqrt()
-    sides = torch.stack([(flank & (velocity < 0)).sum(1), (flank & (velocity > 0)).sum(1)])
-    return torch.where(seen & (sides.amin(0) >= LEAST), snr, torch.inf)
+    seen = total(core & (ivar > 0)) * 2 > total(core).clamp(min=LEAST)
+    weight = total(profile.square() * ivar).clamp(min=1e-300)
+    height = total(profile * ivar * excess) / weight
+    snr = height / (1 / weight + (error.repeat(len(z)) * level) ** 2).sqrt()
+    flanked = torch.minimum(total(flank * (x < 0)), total(flank * (x > 0))) >= LEAST
+    return torch.where(seen & flanked, snr, torch.inf).view(len(z), -1)
+
+
+def _near(
+    pixels: Native, z: torch.Tensor, waves: torch.Tensor, reach: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Line, row, pixel and velocity in km/s of all pixels within ``reach`` of a line."""
+    position = torch.cat([torch.from_numpy(wave) for wave in pixels.waves])
+    centre = waves[:, None, None] * (1 + z[:, None])  # (line, n, 1)
+    bounds = centre * (1 - reach / LIGHT), centre * (1 + reach / LIGHT)
+    line, row, pixel = ((position > bounds[0]) & (position < bounds[1])).nonzero(as_tuple=True)
+    return line, row, pixel, (position[pixel] / centre[line, row, 0] - 1) * LIGHT
 
 
 def _straight(
-    x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor
+    x: torch.Tensor,
+    y: torch.Tensor,
+    weight: torch.Tensor,
+    total: Callable[[torch.Tensor], torch.Tensor],
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Level at x = 0 and slope (n,) of weighted straight lines through (n, pixel) points."""
-    total = weight.sum(1).clamp(min=1e-300)
-    mean_x, mean_y = (weight * x).sum(1) / total, (weight * y).sum(1) / total
-    spread = (weight * (x - mean_x[:, None]).square()).sum(1).clamp(min=1e-300)
-    slope = (weight * (x - mean_x[:, None]) * y).sum(1) / spread
+    """Level at x = 0 and slope of weighted straight lines through points, summed by ``total``."""
+    whole = total(weight).clamp(min=1e-300)
+    mean_x, mean_y, cross = (total(weight * v) / whole for v in (x, y, x * y))
+    spread = (total(weight * x * x) / whole - mean_x.square()).clamp(min=1e-300)
+    slope = (cross - mean_x * mean_y) / spread
     return mean_y - slope * mean_x, slope

@@ -79,6 +79,12 @@ def digest(folder: Path) -> str:
     return found.hexdigest()
 
 
+def versions(folder: Path) -> tuple[str, ...]:
+    """Name and version (card VERSION) of each template of a folder, for people to read."""
+    paths = sorted(folder.glob("rrtemplate-*.fits"))
+    return tuple(f"{path.name} {read_template(path).version}".strip() for path in paths)
+
+
 def _shared(basis: Basis, families: list[list[Basis]]) -> Basis:
     """The basis with the density that undoes that slices share the prior of their spectype."""
     mine = [family for family in families if family[0].spectype == basis.spectype]

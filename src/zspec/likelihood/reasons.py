@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from zspec.flags import ZWarn, where
+from zspec.flags import AMBIGUOUS, ZWarn, where
 from zspec.likelihood.basis import Basis
 from zspec.likelihood.calibration import Calibration
 from zspec.likelihood.emission import faintest
@@ -28,8 +28,6 @@ What the best single pixel gains does not count: a hot pixel is no line.
 """
 MANY = 0.05
 """MANY_OUTLIERS above this share of the good pixels (redrock declares it, SDSS sets it)."""
-SHARE = 0.1
-"""MULTIMODAL, CLASS_AMBIGUOUS: another redshift, another spectype holds more than this."""
 NEGATIVE = -3.0
 """NEGATIVE_EMISSION where a line of :mod:`~zspec.likelihood.emission` has a lower SNR (as SDSS)."""
 EDGE = 1.0
@@ -60,8 +58,8 @@ def reasons(
         | where(ranked.of(found.light).numpy() <= 0, ZWarn.NEGATIVE_MODEL)
         | where(_upside_down(pixels, found, ranked, bases, calibration), ZWarn.NEGATIVE_EMISSION)
         | where(_strange(found, ranked, calibration), ZWarn.OUT_OF_DISTRIBUTION)
-        | where((ranked.share[:, 1:] > SHARE).any(1).numpy(), ZWarn.MULTIMODAL)
-        | where((1 - ranked.kinds).numpy() > SHARE, ZWarn.CLASS_AMBIGUOUS)
+        | where((ranked.share[:, 1:] > AMBIGUOUS).any(1).numpy(), ZWarn.MULTIMODAL)
+        | where((1 - ranked.kinds).numpy() > AMBIGUOUS, ZWarn.CLASS_AMBIGUOUS)
     )
 
 

@@ -14,15 +14,17 @@ pixels by cubic splines.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch.linalg import vecdot
 
 from zspec.likelihood.basis import STEP, Basis
-from zspec.likelihood.interpolation import slopes, taps
+from zspec.likelihood.normal import solve_normal, times
 from zspec.likelihood.pixels import Native
 from zspec.likelihood.places import Lookup, lookup
-from zspec.likelihood.scan import PRIOR_WIDTH, TINY, amplitude, occam, orthonormal
+from zspec.likelihood.scan import certain, orthonormal
 
 STEPS = 5
 """Gauss-Newton steps at most; two do for most, since the scan's parabola starts close by."""
@@ -36,8 +38,10 @@ SETTLED = 0.1
 """Grid pixels: a longer last step did not converge, unless it is shorter than ENOUGH."""
 OUTLIER = 5.0
 """Residual in sigma beyond which a pixel is an outlier (redrock)."""
-BUDGET = 200_000
-"""Numbers of a block of candidates: about 2 MB, which a core's cache holds."""
+BUDGET = 100_000
+"""Numbers that are worked on at once: 0.8 MB, half of what a core's cache holds."""
+DEVICE_BUDGET = 100_000_000
+"""The same beside a CPU: 0.8 GB."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +67,21 @@ class Fit:
     value: torch.Tensor
     """Penalised chi2: what candidates are ranked by."""
     chi2: torch.Tensor
-    """Σ ivar (d - m)² over native pixels."""
+    """Σ ivar (d - m)² over native pixels, by the ``stated`` ivar."""
+    misfit: torch.Tensor
+    """chi2 by the ivar of the fit, per good pixel."""
     outliers: torch.Tensor
     """Share of the good pixels beyond ``OUTLIER``."""
+    spike: torch.Tensor
+    """How much a single pixel gains in chi2 over polynomials alone, at most."""
     light: torch.Tensor
     """Mean flux of the model, weighted by ivar."""
+    own: torch.Tensor
+    """Share of ``light`` that the basis gives, and not the polynomials."""
     settled: torch.Tensor
     """bool: the last step was short."""
     mixture: torch.Tensor
-    """(m, K) coefficients of the basis."""
-    share: torch.Tensor
-    """(m, P) coefficients of the orthonormal polynomials."""
+    """(m, K) coefficients of the basis; 0 for vectors that it has fewer than others."""
     model: torch.Tensor
     """(m, pixel) the best model at native wavelengths."""
 
@@ -118,6 +126,8 @@ class Prepared:
     """n spectra divided by their noise, and their polynomials, (n, ...)."""
 
     pixels: Native
+    stated: torch.Tensor
+    """(n, pixel) the ivar that the chi2 of fits is given by."""
     root: torch.Tensor
     """(n, pixel) square root of ivar."""
     residual: torch.Tensor
@@ -128,22 +138,37 @@ class Prepared:
     """(n, P, P) ortho = lower⁻¹ polynomials · root."""
     fitted: torch.Tensor
     """(n, P) coefficients of ortho in the data."""
+    good: torch.Tensor
+    """(n,) number of pixels with weight."""
+    total: torch.Tensor
+    """(n,) Σ ivar."""
+    level: torch.Tensor
+    """(n,) chi2 of the polynomials alone."""
 
-    @property
-    def ortho(self) -> torch.Tensor:
-        """(n, P, pixel) the polynomials of ``sides``."""
-        return self.sides[:, :-1]
 
+def prepare(pixels: Native, stated: torch.Tensor | None = None) -> Prepared:
+    """What the final fits of n spectra share, whatever the class.
 
-def prepare(pixels: Native) -> Prepared:
-    """What the final fits of n spectra share, whatever the class."""
+    ``stated`` (n, pixel): the ivar that their chi2 is given by, where it is not the fit's own.
+    """
     root = pixels.ivar.sqrt()
     lower = orthonormal(pixels)
     ortho = torch.linalg.solve_triangular(lower, root[:, None] * pixels.polynomials.T, upper=False)
     signal = root * pixels.flux
-    fitted = (ortho @ signal[..., None])[..., 0]
+    fitted = times(ortho, signal)
     residual = signal - (fitted[:, None] @ ortho)[:, 0]
-    return Prepared(pixels, root, residual, torch.cat([ortho, signal[:, None]], 1), lower, fitted)
+    return Prepared(
+        pixels=pixels,
+        stated=pixels.ivar if stated is None else stated,
+        root=root,
+        residual=residual,
+        sides=torch.cat([ortho, signal[:, None]], 1),
+        lower=lower,
+        fitted=fitted,
+        good=(root > 0).sum(1),
+        total=pixels.ivar.sum(1),
+        level=residual.square().sum(1),
+    )
 
 
 def refine(
@@ -154,48 +179,64 @@ def refine(
     patient: torch.Tensor,
     sigma: float = 0.0,
 ) -> Fit:
-    """Fit candidates: spectrum ``rows[i]`` (m,) near ``shifts[i]``, with a broadened basis.
+    """Fit candidates of one class: see :func:`refine_all`."""
+    return refine_all(data, [basis], [sigma], torch.zeros_like(rows), rows, shifts, patient)
 
-    Those that are not ``patient`` (m,) get one step, the others as many as they need.
+
+def refine_all(
+    data: Prepared,
+    bases: Sequence[Basis],
+    sigmas: Sequence[float],
+    which: torch.Tensor,
+    rows: torch.Tensor,
+    shifts: torch.Tensor,
+    patient: torch.Tensor,
+) -> Fit:
+    """Fit candidates: basis ``which[i]`` (m,) to spectrum ``rows[i]`` near ``shifts[i]``.
+
+    Each basis is broadened by its sigma in grid pixels. Those that are not ``patient`` (m,) get one
+    step, the others as many as they need.
     """
-    table, block = lookup(basis, sigma, data.pixels), len(rows)
-    if shifts.is_cpu:
-        each = data.root.shape[1] * (len(basis.vectors) + data.sides.shape[1])
-        block = max(1, BUDGET // each)
-    parts = [
-        _finished(_settle(_problem(data, basis, table, rows[at]), shifts[at], patient[at]))
-        for at in (slice(i, i + block) for i in range(0, len(rows), block))
-    ]
+    table = lookup(bases, sigmas, data.pixels)
+    precision = torch.stack([certain(basis.precision, table.vectors) for basis in bases])
+    precision = precision.to(shifts.device)
+    parts = []
+    for at in _blocks(rows, data.root.shape[1]):
+        problem = _Problem(data, table, precision[which[at]], which[at], rows[at])
+        parts.append(_finished(problem, _settle(problem, shifts[at], patient[at])))
     names = Fit.__dataclass_fields__
     return Fit(**{name: torch.cat([getattr(p, name) for p in parts]) for name in names})
 
 
+def _blocks(rows: torch.Tensor, each: int) -> list[slice]:
+    """Slices of candidates ``rows`` (m,), of so many numbers each, that keep to the budget."""
+    size = max(1, (BUDGET if rows.is_cpu else DEVICE_BUDGET) // each)
+    return [slice(i, i + size) for i in range(0, len(rows), size)]
+
+
 @dataclass(frozen=True)
 class _Problem:
-    """What m candidates of one basis are fitted to; tensors as in ``Prepared``."""
+    """What m candidates are fitted to."""
 
     data: Prepared
     """Of n spectra."""
-    basis: Basis
     table: Lookup
+    precision: torch.Tensor
+    """(m, K, K) of the prior on the shape."""
+    which: torch.Tensor
+    """(m,) number of the basis."""
     rows: torch.Tensor
     """(m,) which of the n spectra."""
-    root: torch.Tensor
-    sides: torch.Tensor
-    fitted: torch.Tensor
-    level: torch.Tensor
-    """(m,) chi2 of the polynomials alone."""
 
     def __getitem__(self, some: torch.Tensor) -> _Problem:
         """The problem of some of the candidates."""
-        return _problem(self.data, self.basis, self.table, self.rows[some])
+        chosen = self.precision[some], self.which[some], self.rows[some]
+        return _Problem(self.data, self.table, *chosen)
 
-
-def _problem(data: Prepared, basis: Basis, table: Lookup, rows: torch.Tensor) -> _Problem:
-    """The problem of spectra ``rows`` (m,)."""
-    level = data.residual[rows].square().sum(1)
-    parts = data.root[rows], data.sides[rows], data.fitted[rows]
-    return _Problem(data, basis, table, rows, *parts, level)
+    def of(self, values: torch.Tensor, at: slice) -> torch.Tensor:
+        """Values (n, ...) of the spectra of some candidates; of one a view, which costs nothing."""
+        rows = self.rows[at]
+        return values[int(rows)][None] if len(rows) == 1 else values[rows]
 
 
 @dataclass(frozen=True)
@@ -206,16 +247,16 @@ class _Step:
     sigma: torch.Tensor
     value: torch.Tensor
     chi2: torch.Tensor
+    """By the ivar of the fit."""
     settled: torch.Tensor
     done: torch.Tensor
     """bool: the step was so short that another is of no use."""
     mixture: torch.Tensor
     share: torch.Tensor
+    """(m, P) coefficients of the orthonormal polynomials."""
 
 
-def _settle(
-    problem: _Problem, shift: torch.Tensor, patient: torch.Tensor
-) -> tuple[_Problem, _Step]:
+def _settle(problem: _Problem, shift: torch.Tensor, patient: torch.Tensor) -> _Step:
     """Steps, of those that still move, until they are short.
 
     Where a model fits badly Gauss-Newton steps are too long or too short, so that they are taken
@@ -235,7 +276,7 @@ def _settle(
         move[moving], at[moving] = secant.clamp(-MAX_STEP, MAX_STEP), start
         for name in _Step.__dataclass_fields__:
             getattr(fit, name)[moving] = getattr(again, name)
-    return problem, fit
+    return fit
 
 
 def _step(problem: _Problem, shift: torch.Tensor) -> _Step:
@@ -244,94 +285,69 @@ def _step(problem: _Problem, shift: torch.Tensor) -> _Step:
     All that is needed of the residual r are products with rows of the design: rᵀt is what t has of
     the data less what it has of the fit.
     """
-    root, sides = problem.root, problem.sides
-    places = problem.table.at(shift)
-    design = places.design().mul_(root[..., None])  # (m, pixel, K)
-    seen = sides @ design  # (m, P + 1, K)
-    overlap, whole = seen[:, :-1], seen[:, -1]
-    found = _solve(design.mT @ design, overlap, whole, problem)
-    share = problem.fitted - _times(overlap, found.c)
-    tangent = places.mixed(found.c, slopes) * -root
-    along, mixed = _times(sides, tangent), _times(design.mT, tangent)  # (m, P + 1), (m, K)
-    inner = mixed - _times(overlap.mT, along[:, :-1])
-    curve = tangent.square().sum(1) - along[:, :-1].square().sum(1)
-    curve = curve - (inner * _times(found.inverse, inner)).sum(1)
-    slope = along[:, -1] - (mixed * found.c).sum(1) - (along[:, :-1] * share).sum(1)
+    products, seen = _products(problem, shift)  # (m, 2 K, 2 K), (m, P + 1, 2 K)
+    size = problem.table.vectors
+    fitted, overlap, whole = problem.data.fitted[problem.rows], seen[:, :-1, :size], seen[:, -1]
+    found = solve_normal(
+        products[:, :size, :size], overlap, whole[:, :size], fitted, problem.precision
+    )
+    share = fitted - times(overlap, found.c)
+    mixed, along = (-times(part[..., size:], found.c) for part in (products, seen))  # with t
+    inner = mixed[:, :size] - times(overlap.mT, along[:, :-1])
+    curve = -(mixed[:, size:] * found.c).sum(1) - along[:, :-1].square().sum(1)
+    curve = curve - (inner * times(found.inverse, inner)).sum(1)
+    slope = along[:, -1] - (mixed[:, :size] * found.c).sum(1) - (along[:, :-1] * share).sum(1)
     step = torch.where(curve > 0, (slope / curve).clamp(-MAX_STEP, MAX_STEP), 0.0)
     sigma = torch.where(curve > 0, curve, math.nan).rsqrt()
     done = ~(step.abs() > ENOUGH * sigma)
     gain = torch.where(done & (curve > 0), step.square() * curve, 0.0)
-    chi2 = problem.level - found.explained - gain
+    chi2 = problem.data.level[problem.rows] - found.explained - gain
     settled = done | (step.abs() < SETTLED)
     return _Step(shift + step, sigma, chi2 + found.penalty, chi2, settled, done, found.c, share)
 
 
-def _times(matrix: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
-    """(m, i) products of matrices (m, i, j) and vectors (m, j)."""
-    return (matrix @ vector[..., None])[..., 0]
+def _products(problem: _Problem, shift: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Products of basis and slopes at ``shift`` (m,) with themselves, and with ``sides``.
+
+    Pixels enter here, and nowhere else before the fit is done.
+    """
+    data, places = problem.data, problem.table.at(problem.which, shift)
+    rows = 2 * problem.table.vectors + data.sides.shape[1]
+    products, seen = [], []
+    for at in _blocks(problem.rows, rows * data.root.shape[1]):
+        design = places[at].design(problem.of(data.root, at))
+        products.append(design @ design.mT)
+        seen.append(problem.of(data.sides, at) @ design.mT)
+    return torch.cat(products), torch.cat(seen)
 
 
-def _finished(settled: tuple[_Problem, _Step]) -> Fit:
+def _finished(problem: _Problem, last: _Step) -> Fit:
     """Fits with their models at native wavelengths, and what these say of the data."""
-    problem, last = settled
-    root, signal, pixels = problem.root, problem.sides[:, -1], problem.data.pixels
-    lower = problem.data.lower[problem.rows].mT
-    c = torch.linalg.solve_triangular(lower, last.share[..., None], upper=True)[..., 0]
-    model = problem.table.at(last.shift).mixed(last.mixture, taps) + c @ pixels.polynomials.T
-    far = (signal - root * model).abs() > OUTLIER
-    ivar = root.square()
+    data, rows, pixels = problem.data, problem.rows, problem.data.pixels
+    c = torch.linalg.solve_triangular(data.lower[rows].mT, last.share[..., None], upper=True)
+    places = problem.table.at(problem.which, last.shift)
+    each = _blocks(rows, problem.table.vectors * data.root.shape[1])
+    model = torch.cat([places[at].mixed(last.mixture[at]) for at in each])
+    polynomials = c[..., 0] @ pixels.polynomials.T
+    light = vecdot(pixels.ivar[rows], polynomials)
+    model += polynomials
+    square = (pixels.flux[rows] - model).square()
+    squares = pixels.ivar[rows] * square  # of residuals in sigma
+    whole = vecdot(pixels.ivar[rows], model)
     return Fit(
         shift=last.shift,
         sigma=last.sigma,
         value=last.value,
-        chi2=last.chi2,
-        outliers=far.sum(1) / (root > 0).sum(1).clamp(min=1).double(),
-        light=(ivar * model).sum(1) / ivar.sum(1),
+        chi2=vecdot(data.stated[rows], square),
+        misfit=last.chi2 / data.good[rows],
+        outliers=(squares > OUTLIER**2).sum(1) / data.good[rows].clamp(min=1).double(),
+        spike=(data.residual[rows].square() - squares).amax(1),
+        light=whole / data.total[rows],
+        own=1 - light / whole,
         settled=last.settled,
         mixture=last.mixture,
-        share=last.share,
         model=model,
     )
-
-
-def own_share(data: Prepared, fit: Fit, rows: torch.Tensor) -> torch.Tensor:
-    """(m,) share of the light of fits to spectra ``rows`` (m,) that is not the polynomials'."""
-    weight = (data.ortho @ data.root[..., None])[..., 0]  # (n, P)
-    total = data.pixels.ivar.sum(1)[rows]
-    return 1 - (fit.share * weight[rows]).sum(1) / total / fit.light
-
-
-@dataclass(frozen=True)
-class _Solved:
-    """The linear fit at one shift, (m, ...)."""
-
-    c: torch.Tensor
-    """(m, K) coefficients."""
-    inverse: torch.Tensor
-    """(m, K, K) of the normal matrix."""
-    penalty: torch.Tensor
-    """(m,) what the prior adds to chi2."""
-    explained: torch.Tensor
-    """(m,) by how much the basis lowers chi2 of the polynomials alone."""
-
-
-def _solve(
-    normal: torch.Tensor, overlap: torch.Tensor, whole: torch.Tensor, problem: _Problem
-) -> _Solved:
-    """Fit a design: its products with itself, the polynomials (m, P, K) and the data (m, K)."""
-    right = whole - _times(overlap.mT, problem.fitted)
-    scale = amplitude(whole[:, 0], normal[:, 0, 0])
-    prior = problem.basis.precision.to(scale.device) / PRIOR_WIDTH**2 / scale[:, None, None]
-    bare = normal - overlap.mT @ overlap
-    full = bare + prior
-    diagonal = full.diagonal(dim1=1, dim2=2)
-    diagonal += TINY * diagonal.mean(1, keepdim=True).clamp(min=1e-300)
-    factor = torch.linalg.cholesky(full)
-    inverse = torch.cholesky_inverse(factor)
-    c = _times(inverse, right)
-    volume = 2 * factor.diagonal(dim1=1, dim2=2).log().sum(1)
-    penalty = (c * _times(prior, c)).sum(1) + occam(volume, scale, len(c[0]))
-    return _Solved(c, inverse, penalty, (c * (2 * right - _times(bare, c))).sum(1))
 
 
 def redshift(shift: torch.Tensor) -> torch.Tensor:

@@ -41,6 +41,8 @@ TINY = 1e-9
 """Relative to the diagonal, added to it: keeps vectors that the data do not see out of the fit."""
 BUDGET = 4_000_000
 """Complex numbers that one block of spectra may hold per class: about 64 MB."""
+DEVICE_BUDGET = 200_000_000
+"""The same beside a CPU, where small blocks leave most of a device idle: about 3 GB."""
 STEPS = {"GALAXY": 2, "QSO": 4, "STAR": 1}
 """Grid pixels per step of the scan, by spectype: quasars' lines are broad, and the final fit finds
 the exact minimum between steps. (redrock's steps are 3, 5 and less than 1.)"""
@@ -103,7 +105,7 @@ def tables(
     rest = rest.view(*rest.shape[:2], -1, step).mean(-1)  # (G, K, wide / step)
     k, m = torch.triu_indices(most, most)
     cut = rest.unfold(-1, block + count - 1, block).movedim(-2, 0)  # (block, G, K, block + S - 1)
-    precision = torch.stack([_certain(basis.precision, most)[k, m] for basis in bases])
+    precision = torch.stack([certain(basis.precision, most)[k, m] for basis in bases])
     return Tables(
         first=_prepare(cut, count, size).to(device),
         products=_prepare(cut[:, :, k] * cut[:, :, m], count, size).to(device),
@@ -121,7 +123,7 @@ def _widened(vectors: torch.Tensor, count: int) -> torch.Tensor:
     return torch.cat([vectors, vectors.new_zeros(count - len(vectors), *vectors.shape[1:])])
 
 
-def _certain(precision: torch.Tensor, count: int) -> torch.Tensor:
+def certain(precision: torch.Tensor, count: int) -> torch.Tensor:
     """(count, count) prior of :func:`_widened`: vectors of zeros cost nothing, see ``occam``."""
     out = torch.eye(count, dtype=precision.dtype)
     out[: len(precision), : len(precision)] = precision
@@ -216,15 +218,20 @@ def together(sums: Sums, extra: Nuisance, bases: Sequence[Basis], sigma: float, 
     groups, pairs = table.precision.shape
     vectors = int((table.pairs[0] == table.pairs[1]).sum())
     per_row = groups * (pairs + (extra.fitted.shape[1] + 1) * vectors)
-    block = max(1, BUDGET // (per_row * table.size))
-    signals = torch.stack([sums.weight, sums.weighted], 1)
-    signals = torch.cat([signals, extra.weighted], 1)
-    signals = signals.view(*signals.shape[:2], -1, step).sum(-1)
+    budget = BUDGET if sums.weight.is_cpu else DEVICE_BUDGET
+    block = max(1, budget // (per_row * table.size))
+    given = (sums.weight[:, None], sums.weighted[:, None], extra.weighted)
+    signals = torch.cat([_binned(each, step) for each in given], 1)  # (n, 2 + P, length / step)
     level = sums.square - (extra.fitted**2).sum(1)
     values = torch.empty(len(level), groups, len(table.shifts)).to(level)
     for rows in (slice(i, i + block) for i in range(0, len(level), block)):
         values[rows] = _scan(signals[rows], level[rows], extra.fitted[rows], table)
     return Scan(values, table.shifts, step)
+
+
+def _binned(values: torch.Tensor, step: int) -> torch.Tensor:
+    """(..., length / step) sums of so many neighbours: faster so than over a short last axis."""
+    return sum((values[..., first::step] for first in range(1, step)), start=values[..., ::step])
 
 
 def _scan(
@@ -240,16 +247,15 @@ def _scan(
     cross = _correlate(spectrum[:, 1:], table.first, table)  # (n, 1 + P, G, K, S)
     packed = _correlate(spectrum[:, :1], table.products, table)[:, 0].flatten(0, 1)
     cross = cross.movedim(2, 1).flatten(0, 1)  # (n * G, 1 + P, K, S)
-    scale = amplitude(cross[:, 0, 0], packed[:, 0])  # (n * G, S)
-
-    overlap = cross[:, 1:]  # (n * G, P, K, S)
-    linear = cross[:, 0].clone()
-    known = fitted.repeat_interleave(groups, 0)  # (n * G, P)
-    for p in range(overlap.shape[1]):
-        linear.addcmul_(overlap[:, p], known[:, p, None, None], value=-1)
-        subtract_outer(packed, overlap[:, p], overlap[:, p])
-    packed.addcdiv_(table.precision.repeat(n, 1)[..., None].expand_as(packed), scale[:, None])
-    _lift(packed, table.pairs[0] == table.pairs[1])
+    linear, known = cross[:, 0], fitted.repeat_interleave(groups, 0)  # known: (n * G, P)
+    scale = amplitude(linear[:, 0], packed[:, 0])  # (n * G, S)
+    for p in range(known.shape[1]):
+        overlap = cross[:, 1 + p]  # (n * G, K, S)
+        linear.addcmul_(overlap, known[:, p, None, None], value=-1)
+        subtract_outer(packed, overlap)
+    prior = table.precision.repeat(n, 1)[..., None].expand_as(packed)
+    packed.addcmul_(prior, scale.reciprocal()[:, None])
+    _lift(packed, linear.shape[1])
     explained, volume = quadratic(packed, linear)
     values = occam(volume, scale, linear.shape[1]) - explained
     return level[:, None, None] + values.view(n, groups, count)
@@ -287,35 +293,41 @@ def amplitude(linear: torch.Tensor, square: torch.Tensor) -> torch.Tensor:
     return (linear / square).square() + square.reciprocal()
 
 
-def _lift(packed: torch.Tensor, diagonal: torch.Tensor) -> None:
+def _diagonal(size: int) -> list[int]:
+    """Where the diagonal of a matrix (size, size) stands in its packed upper triangle."""
+    return [k * size - k * (k - 1) // 2 for k in range(size)]
+
+
+def _lift(packed: torch.Tensor, size: int) -> None:
     """Add TINY of its mean to the diagonal of (n, pairs, S), in place: pivots stay positive."""
-    scale = packed[:, diagonal].abs().mean(1).clamp(min=1e-300)  # (n, S)
-    for at in diagonal.nonzero()[:, 0].tolist():
-        packed[:, at].add_(scale, alpha=TINY)
+    diagonal = [packed[:, at] for at in _diagonal(size)]
+    scale = sum(diagonal[1:], start=diagonal[0]).clamp(min=1e-300)  # (n, S)
+    for each in diagonal:
+        each.add_(scale, alpha=TINY / size)
 
 
-def subtract_outer(packed: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
-    """Subtract left rightᵀ, (n, K, S) each, from its upper triangle (n, K(K+1)/2, S) in place."""
-    size, at = left.shape[1], 0
+def subtract_outer(packed: torch.Tensor, vectors: torch.Tensor) -> None:
+    """Subtract v vᵀ of vectors (n, K, S) from its upper triangle (n, K(K+1)/2, S), in place."""
+    size, at = vectors.shape[1], 0
     for j in range(size):
-        packed[:, at : at + size - j].addcmul_(left[:, j : j + 1], right[:, j:], value=-1)
+        packed[:, at : at + size - j].addcmul_(vectors[:, j : j + 1], vectors[:, j:], value=-1)
         at += size - j
 
 
 def quadratic(packed: torch.Tensor, linear: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """bᵀ A⁻¹ b and ln det A, (n, S) each, by elimination over all spectra and shifts at once.
+    """bᵀ A⁻¹ b and ln det A, (n, S) each, by Cholesky's method over all spectra and shifts at once.
 
     ``packed``: (n, K(K+1)/2, S) the upper triangle of A, row by row, positive definite; it is
     destroyed. ``linear``: (n, K, S) b; destroyed too. The loop runs over the K vectors only.
     """
     size, start = linear.shape[1], 0
-    explained, volume = torch.zeros_like(linear[:, 0]), torch.zeros_like(linear[:, 0])
+    explained = torch.zeros_like(linear[:, 0])
     for k in range(size):
         row = packed[:, start : start + size - k]  # A_kk ... A_kK of what is left
-        factor = row[:, 1:] / row[:, :1]
-        explained.addcdiv_(linear[:, k].square(), row[:, 0])
-        volume += row[:, 0].log()
-        linear[:, k + 1 :].addcmul_(factor, linear[:, k : k + 1], value=-1)
+        root = row[:, :1].rsqrt()
+        factor, known = row[:, 1:] * root, linear[:, k : k + 1] * root
+        explained.addcmul_(known[:, 0], known[:, 0])
+        linear[:, k + 1 :].addcmul_(factor, known, value=-1)
         start += size - k
-        subtract_outer(packed[:, start:], factor, row[:, 1:])
-    return explained, volume
+        subtract_outer(packed[:, start:], factor)
+    return explained, packed[:, _diagonal(size)].log().sum(1)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,7 +33,8 @@ Scans = tuple[tuple[tuple[int, ...], scan.Scan], ...]
 class Solutions:
     """Every minimum of every class for n spectra, (n, T) each unless said otherwise.
 
-    Columns of one class stand together. Where ``fitted`` is False, values are the scan's.
+    Columns of one class stand together, but for those that a guide adds at the end. Where
+    ``fitted`` is False, values are the scan's.
     """
 
     label: torch.Tensor
@@ -68,17 +68,31 @@ class Solutions:
     settled: torch.Tensor
     """bool: the final fit converged, near where the scan had its minimum."""
     model: torch.Tensor | None
-    """(n, pixel) of the solution of lowest value, where asked for; 0 beyond the data."""
+    """(n, pixel) of the solution of lowest value, or what the guide weighs lowest, where asked for;
+    0 beyond the data."""
     scans: Scans | None = None
     """Every scan, the prior included: (indices of its G classes, values (n, G, S)) each, on the
     CPU, where asked for."""
     offset: torch.Tensor | None = None
     """(n,) what puts values of ``scans`` on the scale of ``value``."""
+    wanted: torch.Tensor | None = None
+    """(n, T) bool: gets the final fit whatever its value; None: no more than the best do."""
 
     @property
     def evidence(self) -> torch.Tensor:
         """(n, T) 2 ln of the odds of each solution against none."""
         return self.null[:, None] - self.value
+
+
+@dataclass(frozen=True)
+class Guide:
+    """What another's knowledge of n spectra changes in how they are solved."""
+
+    search: Callable[[Native, Sequence[Basis], torch.Tensor, float, bool], Solutions]
+    """Pixels, bases, priors, resolution and whether to keep scans, to solutions that are not yet
+    fitted: in place of :func:`scanned`."""
+    weigh: Callable[[Solutions], torch.Tensor]
+    """Values (n, T) whose lowest says which model is kept, in place of ``value``."""
 
 
 def solve(
@@ -89,6 +103,7 @@ def solve(
     with_model: bool = False,
     device: str = "cpu",
     keep_scans: bool = False,
+    guide: Guide | None = None,
 ) -> Solutions:
     """Scan and fit n spectra with at least one pixel each.
 
@@ -101,38 +116,29 @@ def solve(
     given = given.to(device)
     pixels = with_model_error(given, model_error)
     priors = posterior.measure(bases)
-    found = _scan(pixels, bases, priors, resolution, keep_scans)
-    scanned = found.value.clone()
+    search = guide.search if guide else scanned
+    found = search(pixels, bases, priors, resolution, keep_scans)
+    before = found.value.clone()
     chosen = _choose(found, bases, NREFINE)
+    if found.wanted is not None:
+        chosen |= found.wanted
     patient = _choose(found, bases, NPATIENT)
     patient &= ~_hopeless(found)
-    prepared = refine.prepare(pixels)
-    models: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
-    for number, basis in enumerate(bases):
-        rows, columns = (chosen & (found.label == number)).nonzero(as_tuple=True)
-        if len(rows):
-            at, start = rows.to(device), found.shift[rows, columns].to(device)
-            width, keen = broadening(basis, resolution), patient[rows, columns].to(device)
-            fit = refine.refine(prepared, basis, at, start, keen, width)
-            misfit = (given.flux[at] - fit.model) ** 2
-            gain = prepared.residual[at] ** 2 - pixels.ivar[at] * misfit
-            found.spike[rows, columns] = gain.amax(1).cpu()
-            good = (prepared.root[at] > 0).sum(1)
-            found.misfit[rows, columns] = (fit.chi2 / good).cpu()
-            found.own[rows, columns] = refine.own_share(prepared, fit, at).cpu()
-            fit = dataclasses.replace(fit, chi2=(given.ivar[at] * misfit).sum(1)).to("cpu")
-            _store(found, fit, rows, columns, basis, float(priors[number]))
-            if with_model:
-                models.append((rows, columns, fit.model))
-    _level(found, scanned)
+    rows, columns = (chosen & found.value.isfinite()).nonzero(as_tuple=True)
+    start, keen = found.shift[rows, columns], patient[rows, columns]
+    widths = [broadening(basis, resolution) for basis in bases]
+    where = [each.to(device) for each in (found.label[columns], rows, start, keen)]
+    fit = refine.refine_all(refine.prepare(pixels, given.ivar), bases, widths, *where)
+    _store(found, fit, rows, columns, bases, priors)
+    _level(found, before)
     ends = torch.tensor([bases[label].ends for label in found.label.tolist()], dtype=torch.float64)
     found.shift = found.shift.clamp(ends[:, 0], ends[:, 1])  # a fit may end a fraction beyond
     if with_model:
-        best = torch.where(found.fitted, found.value, torch.inf).argmin(1)
+        value = guide.weigh(found) if guide else found.value
+        best = torch.where(found.fitted, value, torch.inf).argmin(1)
         found.model = torch.zeros_like(whole.flux)
-        for rows, columns, model in models:
-            mine = columns == best[rows]
-            found.model[rows[mine, None], columns_used] = model[mine]
+        mine = columns == best[rows]
+        found.model[rows[mine, None], columns_used.cpu()] = fit.model[mine.to(device)].cpu()
     return found
 
 
@@ -143,14 +149,14 @@ def broadening(basis: Basis, resolution: float) -> float:
     return float((resolution**2 - basis.lsf**2) ** 0.5)
 
 
-def _scan(
+def scanned(
     pixels: Native,
     bases: Sequence[Basis],
     priors: torch.Tensor,
     resolution: float,
     keep_scans: bool,
 ) -> Solutions:
-    """The minima of all classes, not yet fitted."""
+    """The minima of all classes at all redshifts, not yet fitted."""
     sums = gather(pixels)
     extra = scan.nuisance(pixels)
     n, widths = len(pixels), [broadening(basis, resolution) for basis in bases]
@@ -214,23 +220,40 @@ def _hopeless(found: Solutions) -> torch.Tensor:
     return found.value > best + margin
 
 
+STORED = ("shift", "sigma", "value", "chi2", "misfit", "outliers", "spike", "light", "own")
+"""What solutions have of fits as it is."""
+
+
 def _store(
     found: Solutions,
     fit: refine.Fit,
     rows: torch.Tensor,
     columns: torch.Tensor,
-    basis: Basis,
-    prior: float,
+    bases: Sequence[Basis],
+    priors: torch.Tensor,
 ) -> None:
     """Put fits where their minima stood."""
-    moved = (fit.shift - found.shift[rows, columns]).abs()
-    for name in ("shift", "sigma", "value", "chi2", "outliers", "light"):
-        getattr(found, name)[rows, columns] = getattr(fit, name)
-    inside = moved <= max(refine.MAX_STEP, basis.separation / 2)
-    width = posterior.spacious(fit.sigma, found.basin[rows, columns])
-    found.value[rows, columns] += basis.rarity(fit.shift) + prior + width
-    found.settled[rows, columns] = fit.settled & fit.sigma.isfinite() & inside
-    found.fitted[rows, columns] = True
+    label, place = found.label[columns], (rows, columns)
+    near = torch.tensor([max(refine.MAX_STEP, basis.separation / 2) for basis in bases])[label]
+    before = found.shift[place]
+    for name in STORED:
+        getattr(found, name)[place] = getattr(fit, name).cpu()
+    shift, sigma = found.shift[place], found.sigma[place]
+    width = posterior.spacious(sigma, found.basin[place])
+    found.value[place] += _rarity(bases, label, shift) + priors[label] + width
+    inside = (shift - before).abs() <= near
+    found.settled[place] = fit.settled.cpu() & sigma.isfinite() & inside
+    found.fitted[place] = True
+
+
+def _rarity(bases: Sequence[Basis], label: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """(m,) what the density of the class ``label`` (m,) adds at ``shift`` (m,) grid pixels."""
+    out = torch.zeros_like(shift)
+    for number, basis in enumerate(bases):
+        if basis.density:
+            mine = label == number
+            out[mine] = basis.rarity(shift[mine])
+    return out
 
 
 def _level(found: Solutions, scanned: torch.Tensor) -> None:

@@ -25,6 +25,7 @@ from zspec.likelihood import labelled, validate
 from zspec.likelihood.basis import STEP, Basis, blur
 from zspec.likelihood.calibration import Calibration
 from zspec.likelihood.learn import Rows, canonical, factorise, observed, stack
+from zspec.likelihood.mocks import mocks
 from zspec.likelihood.pixels import Sums, gather, native
 from zspec.likelihood.published import GOOD
 from zspec.likelihood.sources import KINDS, level_mask, place
@@ -107,7 +108,7 @@ def _calibration(
     if recipe.get("calibrate", True) and known:
         real = [label(line, one) for line, one in lines]
         blanks = [validate.blank(line, one) for line, one in every if line["is_sky"] == "1"]
-        return cross_validated(recipe, shared, known, real, blanks)
+        return cross_validated(recipe, shared, known, real, blanks, mocks(recipe))
     for name in recipe.get("include", ()):
         return dataclasses.replace(_checkpoint(name, shared).calibration, confidence=())
     return Calibration()
@@ -138,6 +139,7 @@ def cross_validated(
     known: Sequence[validate.Known],
     real: Sequence[Labelled],
     blanks: Sequence[validate.Known],
+    simulated: Sequence[validate.Known] = (),
 ) -> Calibration:
     """The calibration of bases that were learned without the objects that they predict."""
     from zspec.estimators.likelihood import Likelihood
@@ -147,7 +149,7 @@ def cross_validated(
         kept = [one for one in real if validate.fold_of(one.key) != fold]
         fitters.append(Likelihood(all_bases(recipe, shared, kept)))
         log.info("fold %d of %d: bases from %d real spectra", fold, validate.FOLDS, len(kept))
-    found = validate.calibrate(known, fitters, blanks)
+    found = validate.calibrate(known, fitters, blanks, simulated)
     log.info("calibration: %s", found)
     return found
 

@@ -2,7 +2,8 @@
 
 The bases are learned five times, each time without a fifth of the objects, and predict those: as
 they are, and with noise added to a half, a quarter, an eighth and a sixteenth of their SNR, so that
-there are enough wrong redshifts to learn from. Blank sky teaches what DELTACHI2 noise reaches.
+there are enough wrong redshifts to learn from. So do mocks of sources that are kept for it, whose
+redshifts are exact. Blank sky teaches what DELTACHI2 noise reaches.
 Labels are the survey pipeline's, and a few of them are wrong; medians, and a share of labels that
 may be anything, keep those from mattering.
 """
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 FOLDS = 5
 LADDER = (1, 2, 4, 8, 16)
 """SNR is divided by these."""
+SHORT = (1, 4, 16)
+"""The same for mocks."""
 BRIGHT = 10.0
 """Median SNR per pixel from which a spectrum tells of the model's error."""
 START_ERROR = 0.03
@@ -124,28 +127,39 @@ def fold_of(key: str) -> int:
 
 
 def calibrate(
-    given: Sequence[Known], fitters: Sequence[Likelihood], blanks: Sequence[Known] = ()
+    given: Sequence[Known],
+    fitters: Sequence[Likelihood],
+    blanks: Sequence[Known] = (),
+    mocks: Sequence[Known] = (),
 ) -> Calibration:
     """All of a calibration; ``fitters[i]`` holds bases that no object of fold i was used for.
 
     ``blanks`` are spectra of blank sky; without any, DELTACHI2 keeps its default threshold.
+    ``mocks`` are simulated spectra, whose redshifts are exact.
     """
     error = model_error(given, [f.bases for f in fitters])
     fitters = [f.calibrated_by(Calibration(error)) for f in fitters]
-    return learned(list(cases(given, fitters)), list(cases(blanks, fitters, (1,))), error)
+    exact = list(cases(mocks, fitters, SHORT))
+    return learned(list(cases(given, fitters)), list(cases(blanks, fitters, (1,))), error, exact)
 
 
 def learned(
     every: Sequence[Case],
     blanks: Sequence[Case],
     error: float,
+    mocks: Sequence[Case] = (),
     loss: NDArray[np.float64] | None = None,
 ) -> Calibration:
-    """What cases teach of labelled spectra and of blank ones; ``loss``: their ``losses``."""
-    power = temper(losses(every) if loss is None else loss)
+    """What cases teach of labelled spectra, of blank ones and of mocks.
+
+    ``loss``: ``losses`` of the labelled and then of the mocks. Mocks teach by how much to trust a
+    sigma and an evidence; what is strange or confident is for real spectra to say.
+    """
+    both = [*every, *mocks]
+    power = temper(losses(both) if loss is None else loss)
     table, good = confidence_table(every, power)
-    factors = widths.stretching(every)
-    wide = widths.scattering(every, factors)
+    factors = widths.stretching(both)
+    wide = widths.scattering(both, factors)
     found = Calibration(
         model_error=error,
         stretch=factors,

@@ -39,7 +39,7 @@ def stretching(every: Iterable[Case]) -> dict[str, Factors]:
             native[id(case.known)] = offset
         elif id(case.known) in native and case.sigma(ranked) > 0:
             wide = case.sigma(ranked) * (1 - case.step**-2) ** 0.5
-            rows.append((_evidence(case, ranked), (offset - native[id(case.known)]) / wide))
+            rows.append((case.sigma(ranked), (offset - native[id(case.known)]) / wide))
             kinds.append(case.known.spectype)
     return stretch.learn(kinds, *np.array(rows, np.float64).reshape(-1, 2).T)
 
@@ -78,10 +78,5 @@ def conformal_scores(
 
 def _sigma(case: Case, ranked: Ranked, factors: Mapping[str, Factors]) -> float:
     """Of ln(1 + z) of the best candidate, with the factor."""
-    given = np.array(_evidence(case, ranked))
-    return case.sigma(ranked) * float(stretch.at(factors, case.spectype(ranked), given))
-
-
-def _evidence(case: Case, ranked: Ranked) -> float:
-    """2 ln of the odds of the best candidate against none."""
-    return float(ranked.of(case.found.evidence))
+    own = case.sigma(ranked)
+    return own * float(stretch.at(factors, case.spectype(ranked), np.array(own)))

@@ -7,6 +7,7 @@ Each is one small function of arrays that gives a statistic: ``gf(z, z_true, 0.0
 from zspec.metrics.registry import (
     BY_NAME,
     METRICS,
+    SHORT,
     Metric,
     Threshold,
     choose,
@@ -18,6 +19,7 @@ from zspec.metrics.statistics import Draw, Statistic, draw
 __all__ = [
     "BY_NAME",
     "METRICS",
+    "SHORT",
     "Draw",
     "Metric",
     "Statistic",

@@ -199,16 +199,24 @@ METRICS: tuple[Metric, ...] = (*REDSHIFT, *UNCERTAINTY, *CLASS, *VELOCITY)
 
 BY_NAME: Mapping[str, Metric] = {metric.name: metric for metric in METRICS}
 
+SHORT = ("acc", "right", "gf", "nmad", "cat", "pull", "purity", "completeness")
+"""What is computed where no metric is named: is it right, how precise, and does it know."""
+
 MAX_CATASTROPHIC = 0.02
 """``eff`` means nothing where more than this share is beyond the threshold of ``cat``."""
 
 
 def choose(names: Sequence[str]) -> list[Metric]:
-    """The metrics of these names; all of them where there is no name. Raises ConfigError."""
-    for name in names:
+    """The metrics of these names: of ``SHORT`` where there is none. Raises ConfigError.
+
+    ``all`` stands for every metric.
+    """
+    if "all" in names:
+        return list(METRICS)
+    for name in names or SHORT:
         if name not in BY_NAME:
             raise ConfigError(unknown("metric", name, BY_NAME))
-    return [BY_NAME[name] for name in dict.fromkeys(names)] or list(METRICS)
+    return [BY_NAME[name] for name in dict.fromkeys(names or SHORT)]
 
 
 def parse_thresholds(texts: Sequence[str]) -> dict[str, Threshold]:

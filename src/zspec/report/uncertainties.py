@@ -59,7 +59,7 @@ def sigma(sample: Sample, _: Settings) -> tuple[Figure, str]:
     axes.plot(ends, ends, color=COLOURS[2], linewidth=1, label="equal")
     axes.plot(ends, 0.6745 * ends, color=COLOURS[2], linewidth=1, linestyle=":", label="honest")
     for axes in drawn.axes[: len(panels)]:
-        axes.legend()
+        axes.legend(loc="upper left")  # "best" is slow among many points
     caption = (
         "Error against the sigma that was predicted, and sigma against SNR. Orange: running "
         "median; of an honest Gaussian the median error is 0.67 sigma (dotted). "

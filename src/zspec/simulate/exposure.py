@@ -81,18 +81,28 @@ def expose(
     steady += optics.dark * seen.seconds
     noise = optics.reads * seen.count
     counts = clean * unit
-    floor = spec.calibration.floor**2
-    sigma = (counts.clamp(min=0) + steady + noise + floor * counts**2).sqrt_()
-    counts += sigma * torch.randn(counts.shape, generator=rng, device=rng.device)
+    sigma = _variance(counts.clamp(min=0) + steady, noise, counts, spec).sqrt_()
+    counts += sigma.mul_(torch.randn(counts.shape, generator=rng, device=rng.device))
     counts += _residual(lines, unit, spec, optics, seen, rng)
     source = smooth(counts, optics)
-    variance = (source + steady).clamp_(min=0) + noise + floor * source**2
-    variance += (spec.sky.known * spec.sky.residual * lines) ** 2
+    variance = _variance((source + steady).clamp_(min=0), noise, source, spec)
+    variance += lines.mul_(spec.sky.known * spec.sky.residual).square_()
     if spec.sky.bright:
         hidden = optics.bright & (steady > counts + spec.sky.bright * variance.sqrt())
         variance = torch.where(hidden, torch.inf, variance)
-    per_electron = _gain(optics, seen) / unit
-    return Exposed(counts * per_electron, 1 / (variance * per_electron**2), per_electron)
+    per_electron = _gain(optics, seen).div_(unit)
+    ivar = variance.mul_(per_electron.square()).reciprocal_()
+    return Exposed(counts.mul_(per_electron), ivar, per_electron)
+
+
+def _variance(
+    counted: torch.Tensor, noise: torch.Tensor, source: torch.Tensor, spec: Spectrograph
+) -> torch.Tensor:
+    """(pixel, n) electrons2: of all that was ``counted``, which it is made in, and of the rest."""
+    counted += noise
+    if spec.calibration.floor:
+        counted += (spec.calibration.floor * source) ** 2
+    return counted
 
 
 def smooth(counts: torch.Tensor, optics: Optics) -> torch.Tensor:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tomli
 from numpy.typing import NDArray
 
 from zspec.errors import ConfigError, OutputError
 from zspec.fits import write_fits
+from zspec.settings import build, load
 from zspec.simulate import truth
 from zspec.simulate.instrument import Observed
 from zspec.simulate.simulator import Simulator
@@ -43,10 +43,7 @@ def read_layout(survey: Survey) -> Layout:
     if survey.simulation is None:
         raise ConfigError(f"survey {survey.name} brings no instrument to simulate")
     path = survey.simulation / "instrument.toml"
-    try:
-        return Layout(**tomli.loads(path.read_text(encoding="utf-8"))["files"])
-    except (KeyError, TypeError, OSError, ValueError) as error:
-        raise ConfigError(f"{path}: table 'files' needs many, single and rows ({error})") from None
+    return build(Layout, load(path).get("files", {}), "files", str(path))
 
 
 def write_mocks(

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import tomli
 from numpy.typing import NDArray
 
 from zspec.errors import ConfigError, unknown
+from zspec.settings import load
 from zspec.simulate.settings import override
 from zspec.survey import Spectra
 
@@ -73,7 +73,7 @@ def read_instrument(path: Path, settings: Mapping[str, str] | None = None) -> In
 
     Raises ConfigError for a file that is no TOML, an unknown kind or key, or a value out of range.
     """
-    config = _load(path)
+    config = load(path)
     config.pop("files", None)  # for ``zspec.simulate.files``
     kind = str(config.pop("kind", ""))
     if kind not in KINDS:
@@ -87,12 +87,4 @@ def read_instrument(path: Path, settings: Mapping[str, str] | None = None) -> In
 
 def kind_of(path: Path) -> str:
     """The kind of the instrument of a TOML file. Raises ConfigError for a file that is no TOML."""
-    return str(_load(path).get("kind", ""))
-
-
-def _load(path: Path) -> dict[str, Any]:
-    """What a TOML file says."""
-    try:
-        return tomli.loads(path.read_text(encoding="utf-8"))
-    except (tomli.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{path}: is no TOML ({error})") from None
+    return str(load(path).get("kind", ""))

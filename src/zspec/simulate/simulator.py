@@ -8,17 +8,20 @@ pieces. Different kinds of devices draw different numbers.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zspec.errors import ConfigError
+from zspec.errors import ConfigError, unknown
 from zspec.simulate.instrument import Instrument, Observed, read_instrument
 from zspec.simulate.sources.drawing import draw
+from zspec.simulate.sources.families import SPLITS, Family, load
 from zspec.simulate.sources.population import Population, read_population
 from zspec.survey import Arm, Spectra, Truth
 
@@ -27,6 +30,12 @@ if TYPE_CHECKING:
 
 BLOCK = 64
 """Spectra that are made at once; sources come in blocks of as many, too."""
+MOCK, NUMBER = 1 << 58, 32
+"""A TARGETID has bit 58, which says mock in the surveys that pack facts into their ids, and none
+above it. Its last 32 bits are the number of the spectrum, from 0. The 26 between are of SHA-256 of
+what decides which objects there are: survey, seed, population, whether that is flat, the part of
+the sources, and sources that do not ship. Two samples have them in common once in 67 million; one
+sample keeps its ids under other settings of the instrument."""
 OBJECTS, OBSERVATION, POSITIONS = range(3)
 """What the random numbers of a block are for."""
 
@@ -42,6 +51,21 @@ class Simulator:
     split: str | None = None
     """Sources to draw from: train, valid or test; None for all."""
     device: str = "cpu"
+    families: Mapping[str, Family] | None = None
+    """What is drawn from; None: the sources that ship."""
+
+    @cached_property
+    def sample(self) -> int:
+        """What tells these objects from those of other simulators; see :data:`MOCK`."""
+        whose = (self.survey.name, self.seed, self.population.digest, self.population.flat)
+        digest = hashlib.sha256(":".join(map(str, (*whose, self.split))).encode())
+        for family in (self.families or {}).values():
+            digest.update(family.bank.numpy().tobytes())
+        return int.from_bytes(digest.digest()[:8], "big") % (MOCK >> NUMBER)
+
+    def ids(self, start: int, n: int) -> NDArray[np.int64]:
+        """(n,) TARGETIDs of the spectra from number ``start``; see :data:`MOCK`."""
+        return MOCK + (self.sample << NUMBER) + np.arange(start, start + n, dtype=np.int64)
 
     def block(self, number: int) -> Observed:
         """Spectra number · BLOCK and following, BLOCK of them, with ids and positions."""
@@ -52,9 +76,28 @@ class Simulator:
             self.instrument.wave,
             device=self.device,
             seds=self.split,
+            families=self.families,
         )
         observed = self.instrument.observe(objects, [self.seed, number, OBSERVATION])
-        return numbered(observed, number, self.seed)
+        return self._numbered(observed, number)
+
+    def _numbered(self, observed: Observed, number: int) -> Observed:
+        """The spectra of a block with TARGETIDs, rows, and a place on the sky each."""
+        n = len(observed.spectra)
+        rng = np.random.Generator(np.random.PCG64([self.seed, number, POSITIONS]))
+        table: dict[str, NDArray[Any]] = {
+            **observed.spectra.table,
+            "RA": rng.uniform(0, 360, n),
+            "DEC": np.rad2deg(np.arcsin(rng.uniform(-1, 1, n))),
+            **{name: observed.truth[name] for name in ("MAG", "EXPTIME") if name in observed.truth},
+        }
+        spectra = dataclasses.replace(
+            observed.spectra,
+            ids=self.ids(number * BLOCK, n),
+            rows=np.arange(n, dtype=np.int32),
+            table=table,
+        )
+        return dataclasses.replace(observed, spectra=spectra)
 
 
 def simulator(
@@ -66,18 +109,22 @@ def simulator(
     flat: bool = False,
     split: str | None = None,
     device: str = "cpu",
+    sources: Path | None = None,
 ) -> Simulator:
     """The simulator of a survey, with its own population or another.
 
     ``flat``: all labels alike, and uniform in redshift and magnitude. ``settings`` are changes to
-    the instrument as ``{"artefacts.blank": "0.1"}``. Raises ConfigError where the survey brings no
-    simulation, or where one of the arguments makes no sense.
+    the instrument as ``{"artefacts.blank": "0.1"}``. ``sources``: a file of sources other than
+    those that ship. Raises ConfigError where the survey brings no simulation, or where one of the
+    arguments makes no sense.
     """
     folder = survey.simulation
     if folder is None:
         raise ConfigError(f"survey {survey.name} brings no instrument to simulate")
     if seed < 0:
         raise ConfigError(f"seed {seed}: a whole number >= 0 was expected")
+    if split is not None and split not in SPLITS:
+        raise ConfigError(unknown("part of the sources", split, SPLITS))
     return Simulator(
         survey=survey,
         instrument=read_instrument(folder / "instrument.toml", settings),
@@ -85,24 +132,8 @@ def simulator(
         seed=seed,
         split=split,
         device=device,
+        families=load(sources) if sources else None,
     )
-
-
-def numbered(observed: Observed, number: int, seed: int) -> Observed:
-    """The spectra with TARGETIDs from 1 over all blocks, rows, and a place on the sky each."""
-    n = len(observed.spectra)
-    rng = np.random.Generator(np.random.PCG64([seed, number, POSITIONS]))
-    ids = number * BLOCK + np.arange(1, n + 1, dtype=np.int64)
-    table: dict[str, NDArray[Any]] = {
-        **observed.spectra.table,
-        "RA": rng.uniform(0, 360, n),
-        "DEC": np.rad2deg(np.arcsin(rng.uniform(-1, 1, n))),
-        **{name: observed.truth[name] for name in ("MAG", "EXPTIME") if name in observed.truth},
-    }
-    spectra = dataclasses.replace(
-        observed.spectra, ids=ids, rows=np.arange(n, dtype=np.int32), table=table
-    )
-    return dataclasses.replace(observed, spectra=spectra)
 
 
 def cut(observed: Observed, rows: slice) -> Observed:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from zspec.errors import ConfigError
 from zspec.grid import Float
-from zspec.simulate.schema import build
+from zspec.settings import build
 
 Table = NDArray[np.float64]
 
@@ -129,8 +129,9 @@ class Artefacts:
     """Spectra that have no data in one camera, where there are several."""
     cosmics: float = 0.0
     """Cosmic rays that rejection left in, a spectrum and 1000 s, on average."""
-    cosmic_electrons: float = 1000.0
-    """Their mean signal; the signal is exponential."""
+    cosmic_electrons: float = 100.0
+    """Mean signal of those that are left unmasked; the signal is exponential. Rejection finds the
+    bright ones, so that this is a few errors of a pixel."""
     bad_columns: float = 0.0
     """Spectra with a run of pixels that is off by a constant."""
     column_pixels: float = 12.0
@@ -172,14 +173,7 @@ class Spectrograph:
 
 def parse(config: Mapping[str, Any], where: str) -> Spectrograph:
     """A spectrograph from what its TOML file says. Raises ConfigError, naming ``where``."""
-    parts: dict[str, Any] = dict(config)
-    tables = {"telescope": Telescope, "exposure": Exposure, "sky": Sky, "output": Pixels}
-    for key, kind in {**tables, "calibration": Calibration, "artefacts": Artefacts}.items():
-        if key in parts:
-            parts[key] = build(kind, parts[key], f"{where}: {key}")
-    cameras = parts.get("cameras", [])
-    parts["cameras"] = tuple(build(Camera, c, f"{where}: cameras") for c in cameras)
-    made = build(Spectrograph, parts, where)
+    made = build(Spectrograph, config, file=where)
     if not made.cameras:
         raise ConfigError(f"{where}: there are no cameras")
     return made

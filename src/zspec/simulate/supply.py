@@ -31,12 +31,14 @@ def stream(
     device: str = "cpu",
     settings: Mapping[str, str] | None = None,
     population: Path | None = None,
+    sources: Path | None = None,
 ) -> Iterator[Spectra]:
-    """Batches of ``batch`` mock spectra of a survey, for ever; ids count from 1.
+    """Batches of ``batch`` mock spectra of a survey, for ever.
 
     ``split`` keeps to one part of the sources, so that a network is tested on others than it was
-    trained on; ``device`` is where they are made (they come out as numpy). The same seed gives the
-    same spectra whatever ``batch``. Raises ConfigError as :func:`zspec.simulate.simulator`.
+    trained on; ``device`` is where they are made (they come out as numpy); ``sources`` is a file
+    that ``zspec train sources`` made, in place of those that ship. The same seed gives the same
+    spectra whatever ``batch``. Raises ConfigError as :func:`zspec.simulate.simulator`.
     """
     from zspec import plugins
 
@@ -50,6 +52,7 @@ def stream(
         flat=flat,
         split=split,
         device=device,
+        sources=sources,
     )
     return (source.survey.masked(observed.spectra) for observed in pieces(source, batch))
 

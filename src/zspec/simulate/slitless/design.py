@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zspec.errors import ConfigError, unknown
-from zspec.simulate.schema import build
+from zspec.settings import build
 from zspec.simulate.slitless.dispersion import Band
 
 
@@ -155,18 +155,7 @@ class Design:
 
 def parse(config: Mapping[str, Any], where: str) -> Design:
     """A design from what its TOML file says. Raises ConfigError, naming ``where``."""
-    parts: dict[str, Any] = dict(config)
-    shapes = parts.get("morphology")
-    if isinstance(shapes, Mapping):
-        kinds = {k: build(Kinship, shapes.get(k), f"{where}: {k}") for k in ("late", "early")}
-        parts["morphology"] = {**shapes, **kinds}
-    tables = {"telescope": Telescope, "detector": Detector, "morphology": Morphology}
-    for key, kind in {**tables, "extraction": Extraction, "contamination": Contamination}.items():
-        if key in parts:
-            parts[key] = build(kind, parts[key], f"{where}: {key}")
-    parts["bands"] = tuple(build(Band, b, f"{where}: bands") for b in parts.get("bands", ()))
-    parts["use"] = tuple(parts.get("use", ()))
-    made = build(Design, parts, where)
+    made = build(Design, config, file=where)
     known = [band.name for band in made.bands]
     for name in made.use:
         if name not in known:

@@ -53,13 +53,14 @@ def draw(
     others; None takes all. ``families`` are the sources, by default those that ship. Raises
     ConfigError where the grid does not hold the population's band, or a class cannot be drawn.
     """
-    if n < 0 or (seds is not None and seds not in SPLITS):
-        raise ConfigError(
-            f"{n} objects" if n < 0 else unknown("part of the sources", seds or "", SPLITS)
-        )
+    if n < 0:
+        raise ConfigError(f"{n} objects: a whole number >= 0 was expected")
+    if seds is not None and seds not in SPLITS:
+        raise ConfigError(unknown("part of the sources", seds, SPLITS))
     sight = _sight(grid, population, device)
     kinds = families or load()
-    banks = {name: _allowed(kinds[name], seds) for name in {c.family for c in population.classes}}
+    names: set[str] = {c.family for c in population.classes}
+    banks = {name: _allowed(kinds[name], seds) for name in names}
     blocks = [
         _block(population, [*seed, i], sight, kinds, banks) for i in range(math.ceil(n / BLOCK))
     ]

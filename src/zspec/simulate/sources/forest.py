@@ -43,9 +43,9 @@ and 0.02 s/km is 0.7 to 1.25 times that of Palanque-Delabrouille+2013 at z = 2.1
 
 DAMPING, CROSS = 6.265e8, 0.02654
 """Damping constant of Lyα in 1/s, and pi e²/(m c) in cm² Hz."""
-THICK, THICK_POWER = 2.84, 2.04
+THICK, THICK_POWER = 2.80, 1.94
 """Systems with tau > 1 at the limit, per unit z: THICK [(1 + z) / 4.5]^THICK_POWER; Songaila &
-Cowie (2010)."""
+Cowie (2010), abstract."""
 
 
 def effective_depth(z: torch.Tensor) -> torch.Tensor:

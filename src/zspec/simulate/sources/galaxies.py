@@ -20,8 +20,8 @@ from zspec.simulate.sources.render import fine, positive, rungs, shift
 
 RULE = ("Hbeta", "OIII", "Halpha", "NII")
 """Lines that SDSS's rule looks at."""
-BROAD = {"Halpha": 1.0, "Hbeta": 1 / 3.1, "Hgamma": 0.14}
-"""Fluxes of broad Balmer lines; 3.1 as in the mean of Dong+2008."""
+BROAD = {"Halpha": 1.0, "Hbeta": 1 / 3.06, "Hgamma": 0.14}
+"""Fluxes of broad Balmer lines; 3.06 is where Dong+2008 find Hα/Hβ to peak."""
 OWN_WIDTH = 100.0
 """km/s that the bank's spectra already are broadened by: their galaxies and spectrographs."""
 LEAST_EW = 0.2

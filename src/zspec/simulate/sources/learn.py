@@ -46,13 +46,14 @@ LIMIT = 912.0
 def train(recipe: Mapping[str, Any], shared: Path, out: Path) -> None:
     """Learn the three families of a recipe from files below ``shared``; write checkpoint ``out``.
 
-    Raises ConfigError for a recipe, and InputError for data, that make no sense.
+    Without the key ``manifest`` no real spectrum is looked at: published templates are all. Raises
+    ConfigError for a recipe, and InputError for data, that make no sense.
     """
     try:
         templates = shared / recipe["templates"]
         lines = [
             (line, label(line, one))
-            for line, one in listed(shared / recipe["manifest"])
+            for line, one in (listed(shared / recipe["manifest"]) if "manifest" in recipe else ())
             if line["label_ok"] == "1"
         ]
         families = [
@@ -80,7 +81,7 @@ def learn_galaxies(entry: Mapping[str, Any], folder: Path, real: Sequence[Labell
     seen = [without_lines(_rest(one, span)) for one in real]
     groups = [0] * len(seen)
     widths = [strengths(_rest(one, span), kept) for one, kept in zip(real, seen, strict=True)]
-    names, reference = ["real"], _reference(entry, folder)
+    names, reference = ["real"] if real else [], _reference(entry, folder)
     parts = [_rescaled(rows, reference) for rows in seen]
     for source in entry["sources"]:
         template = read_template(folder / source["file"])
@@ -116,7 +117,11 @@ def expected(ew: NDArray[np.float32], breaks: NDArray[np.float32]) -> NDArray[np
 
 
 def learn_quasars(entry: Mapping[str, Any], folder: Path, real: Sequence[Labelled]) -> Family:
-    """Quasars as they would be seen without anything between us and them."""
+    """Quasars as they would be seen without anything between us and them.
+
+    Real ones are the bank, each known near its own redshift, and published ones only help to learn
+    the basis. Without real ones those are the bank, known everywhere: their redshift is NaN.
+    """
     span = _span(entry)
     reference = _reference(entry, folder)
     seen = [_rescaled(_unabsorbed(_rest(one, span), one.z), reference) for one in real]
@@ -126,9 +131,12 @@ def learn_quasars(entry: Mapping[str, Any], folder: Path, real: Sequence[Labelle
         template = _blurred(read_template(folder / source["file"]), source)
         spectra = KINDS[source["kind"]](template, source, seen, np.random.default_rng(0))
         extra.append(place(template, spectra, source["snr"], entry["level"], span))
-    groups = np.zeros(len(seen), np.int64)
+    rows, names = (stack(seen), ["real"]) if real else (stack(extra), ["published"])
+    if not real:
+        z, extra = [math.nan] * len(rows), []
+    groups = np.zeros(len(rows), np.int64)
     facts = {"z": np.array(z, np.float32)}
-    return _family("quasar", entry, stack(seen), groups, ["real"], facts, extra)
+    return _family("quasar", entry, rows, groups, names, facts, extra)
 
 
 def _family(

@@ -59,13 +59,14 @@ INDEX = {name: i for i, name in enumerate(NAMES)}
 
 BALMER = {"Halpha": 2.86, "Hbeta": 1.0, "Hgamma": 0.468, "Hdelta": 0.259, "Hepsilon": 0.159}
 BALMER |= {"H8": 0.105, "H9": 0.0731, "H10": 0.0530}
-"""Relative to Hβ: case B at 1e4 K, low density; Osterbrock & Ferland (2006), table 4.2."""
+"""Relative to Hβ: case B at 1e4 K and 100 / cm3; Hummer & Storey (1987), as tabled by Osterbrock &
+Ferland (2006)."""
 
 FIXED = {"OIIIb": ("OIII", 1 / 2.98), "NIIb": ("NII", 1 / 3.05), "NeIIIb": ("NeIII", 0.31)}
 FIXED |= {"OIb": ("OI", 1 / 3.1), "SIIIb": ("SIII", 1 / 2.5), "HeI4473": ("HeI", 0.37)}
 FIXED |= {"HeI3189": ("HeI", 0.25), "HeI6680": ("HeI", 0.28), "HeI7067": ("HeI", 0.19)}
-"""Lines with a parent: transition probabilities of [O III], [N II], [Ne III], [O I] and [S III];
-recombination of helium at 1e4 K; Osterbrock & Ferland (2006)."""
+"""Lines with a parent: transition probabilities of [O III] and [N II] (Storey & Zeippen 2000),
+[Ne III], [O I] and [S III]; recombination of helium at 1e4 K; Osterbrock & Ferland (2006)."""
 
 REDDENING = torch.from_numpy(extinction.fitzpatrick99(WAVES.numpy(), 1.0, 3.1))
 """(line,) magnitudes for A_V = 1, Fitzpatrick (1999)."""

@@ -8,24 +8,22 @@ network should be trained on.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
-import tomli
 from numpy.typing import NDArray
 
-from zspec.errors import ConfigError, unknown
-from zspec.simulate.schema import build
+from zspec.errors import ConfigError
+from zspec.settings import build, load
 
 Knots = tuple[tuple[float, float], ...]
 
-FAMILIES = ("galaxy", "quasar", "star")
-"""What a class can be drawn from."""
 QUANTILES = 513
 """Points of a tabled inverse distribution."""
 
@@ -36,10 +34,10 @@ class Class:
 
     label: str
     """The class that a network is to tell."""
-    spectype: str
-    """GALAXY, QSO or STAR."""
-    family: str
-    """Which sources: galaxy, quasar or star."""
+    spectype: Literal["GALAXY", "QSO", "STAR"]
+    """What the catalogue would call it."""
+    family: Literal["galaxy", "quasar", "star"]
+    """Which sources."""
     magnitude: Knots
     """Density of AB magnitudes in the population's band."""
     subtype: str = ""
@@ -99,6 +97,8 @@ class Population:
     """In the order of the file."""
     flat: bool = False
     """Flat in label, z and magnitude."""
+    digest: str = ""
+    """SHA-256 of the file's text."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -149,33 +149,21 @@ def read_population(path: Path | str, flat: bool | None = None) -> Population:
     Raises ConfigError for a file that is no TOML, an unknown or missing key, or a wrong value.
     """
     path = Path(path)
-    try:
-        config = tomli.loads(path.read_text(encoding="utf-8"))
-    except (tomli.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{path}: is no TOML ({error})") from None
-    classes = [build(Class, one, f"{path}, class {i}") for i, one in _numbered(config, path)]
-    config["depth"] = build(Depth, config.get("depth", {}), f"{path}, depth")
-    config |= {"name": str(path), "classes": tuple(classes)}
-    made = build(Population, config, str(path))
+    config = load(path)
+    config["classes"] = config.pop("class", [])
+    digest = hashlib.sha256(path.read_text(encoding="utf-8").encode()).hexdigest()
+    made = build(Population, config | {"name": str(path), "digest": digest}, file=str(path))
     if flat is not None:
         made = dataclasses.replace(made, flat=flat)
+    if not made.classes:
+        raise ConfigError(f"{path}: needs at least one [[class]]")
     for one in made.classes:
         _check(one, str(path))
     return made
 
 
-def _numbered(config: dict[str, Any], path: Path) -> list[tuple[int, Any]]:
-    """The ``[[class]]`` tables with their numbers; they are taken out of ``config``."""
-    found = config.pop("class", None)
-    if not isinstance(found, list) or not found:
-        raise ConfigError(f"{path}: needs at least one [[class]]")
-    return list(enumerate(found))
-
-
 def _check(one: Class, where: str) -> None:
     """Raise ConfigError where a class cannot be drawn from."""
-    if one.family not in FAMILIES:
-        raise ConfigError(f"{where}, {one.label}: {unknown('family', one.family, FAMILIES)}")
     for what in ("z", "magnitude"):
         knots = _knots(one, what)
         rising = all(a[0] < b[0] for a, b in itertools.pairwise(knots))

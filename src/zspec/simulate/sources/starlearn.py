@@ -71,7 +71,8 @@ def learn_stars(entry: Mapping[str, Any], folder: Path, real: Sequence[Labelled]
     level = (wave >= entry["level"][0]) & (wave <= entry["level"][1])
     vectors, bank, groups, lost = _compress(draws, level, entry["vectors"])
     log.info("star: %d vectors, residual %.4f of the flux", len(vectors), lost)
-    types = _types(wave, bank @ vectors, _zero_point(real))
+    zero = entry["zero_point"] if "zero_point" in entry else _zero_point(real)
+    types = _types(wave, bank @ vectors, zero)
     scale = torch.from_numpy(bank)
     return Family(
         name="star",

@@ -1,0 +1,68 @@
+"""What validation cases teach about the joint posterior: its weights, and how far to believe it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zspec.joint import confidence, fitting
+from zspec.joint.calibration import JointCalibration
+from zspec.joint.cases import JointCase, weighted
+from zspec.joint.judging import likelihood_alone
+from zspec.likelihood import widths
+from zspec.likelihood.calibration import Calibration
+from zspec.likelihood.confidence import learn
+from zspec.likelihood.validate import threshold
+
+FALSE_ALARM = 0.01
+"""Share of right real spectra, at their own SNR, that are too far from the network's training."""
+
+
+def learned(
+    every: Sequence[JointCase], blanks: Sequence[JointCase], fit: Calibration
+) -> JointCalibration:
+    """All of a calibration; ``fit`` is the likelihood's own.
+
+    ``every`` are labelled spectra, real and mock; ``blanks`` spectra of blank sky: without any,
+    DELTACHI2 keeps the likelihood's threshold.
+    """
+    weights, _ = fitting.fit(every)
+    cases, sky = weighted(every, weights), weighted(blanks, weights)
+    real = [case for case in cases if case.group == "real"]
+    changes: dict[str, object] = {"temper": 1.0, "confidence": ()}
+    if real:
+        changes["conformal"] = widths.conformal_scores(real, 1.0, fit.stretch, fit.scatter)
+    if sky:
+        changes["delta"] = threshold(np.array([float(case.ranked(1.0).delta) for case in sky]))
+    made = JointCalibration(weights, dataclasses.replace(fit, **changes))  # type: ignore[arg-type]
+    table, good = confidence_table(cases, made)
+    learned_from = learn(table, good)
+    far = limit([case for case in real if case.step == 1])
+    return dataclasses.replace(made, confidence=tuple(learned_from.tolist()), distance=far)
+
+
+def confidence_table(
+    cases: Sequence[JointCase], calibration: JointCalibration
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Features (n, F) of all cases, and whether their redshifts are good (n,)."""
+    rows, good = [], []
+    for case in cases:
+        order = case.ranked(1.0)
+        alone = likelihood_alone(case.found, case.proposed, case.bases, calibration)
+        given = (case.pixels, case.found, order, alone, case.proposed, case.bases)
+        rows.append(confidence.features(*given))
+        good.append(case.good(order))
+    return np.concatenate(rows), np.array(good)
+
+
+def limit(cases: Sequence[JointCase]) -> float:
+    """The distance from the network's training set that FALSE_ALARM of right cases exceed."""
+    far = []
+    for case in cases:
+        order = case.ranked(1.0)
+        if case.good(order) and case.spectype(order) == case.known.spectype:
+            far.append(float(case.proposed.distance[0]))
+    return round(float(np.quantile(far, 1 - FALSE_ALARM)), 2) if far else float("inf")

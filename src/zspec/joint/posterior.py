@@ -1,0 +1,111 @@
+"""The joint posterior of spectype and redshift.
+
+    ln p(z, c | d) = a ln L(z, c) + b_c ln q(z, c) + ln prior_c - ln Z
+
+L is the likelihood's evidence relative to no object at all, q the network's density relative to one
+that is flat. a is one number for all classes, since a difference would decide every bright spectrum
+by its class alone; it falls with the evidence, a = evidence / (1 + E / saturation), since a model
+that explains a bright spectrum to a fraction is wrong by that fraction, however many photons there
+are. What a minimum of the likelihood holds is its mass to the power a, times what q says there: q
+hardly changes over the width of a minimum.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+
+from zspec.joint.proposed import Proposed, numbers
+from zspec.joint.weights import Weights
+from zspec.likelihood.basis import PIXEL_LN, Basis
+from zspec.likelihood.ranking import Ranked, rank
+from zspec.likelihood.scan import Scan
+from zspec.likelihood.solve import Solutions
+
+
+def joined(
+    found: Solutions, proposed: Proposed, bases: Sequence[Basis], weights: Weights
+) -> Solutions:
+    """The same solutions, whose ``value`` is -2 ln of their joint mass, up to a constant.
+
+    Shares are those of the masses as they stand (temper 1).
+    """
+    power = powers(found, weights)
+    level = found.null[:, None]
+    said = opinions(found, proposed, bases, weights)
+    beyond = proposed.average(weights.floor)[:, numbers(proposed.kinds, _spectypes(bases))]
+    return dataclasses.replace(
+        found,
+        value=power * (found.value - level) - said,
+        rest=power * (found.rest - level) - _said(beyond, bases, weights),
+        null=torch.zeros_like(found.null),
+        scans=None if found.scans is None else _scans(found, proposed, bases, weights, power),
+    )
+
+
+def powers(found: Solutions, weights: Weights) -> torch.Tensor:
+    """(n, 1) a: the power of the likelihood."""
+    gain = (found.null - found.value.amin(1)).clamp(min=0)
+    return (weights.evidence / (1 + gain / weights.saturation))[:, None]
+
+
+def opinions(
+    found: Solutions, proposed: Proposed, bases: Sequence[Basis], weights: Weights
+) -> torch.Tensor:
+    """(n, T) 2 (b ln q + ln prior) at each solution."""
+    kind = numbers(proposed.kinds, _spectypes(bases))[found.label]
+    excess = proposed.excess(kind, found.shift * PIXEL_LN, weights.floor)
+    b, prior = _by_class(bases, weights)
+    return 2 * (b[found.label] * excess + prior[found.label])
+
+
+def evidence(found: Solutions) -> torch.Tensor:
+    """(n,) 2 ln of the odds of any object against none, by the likelihood alone."""
+    return found.null + 2 * torch.logsumexp(-torch.cat([found.value, found.rest], 1) / 2, 1)
+
+
+def ranked(found: Solutions, together: Solutions, bases: Sequence[Basis]) -> Ranked:
+    """The joint solutions in their order; whether anything is there is the likelihood's to say."""
+    return dataclasses.replace(rank(together, bases, 1.0), evidence=evidence(found))
+
+
+def _said(excess: torch.Tensor, bases: Sequence[Basis], weights: Weights) -> torch.Tensor:
+    """(n, class) 2 (b ln q + ln prior) of the excess of each class."""
+    b, prior = _by_class(bases, weights)
+    return 2 * (b * excess + prior)
+
+
+def _by_class(bases: Sequence[Basis], weights: Weights) -> tuple[torch.Tensor, torch.Tensor]:
+    """B and ln prior of each class."""
+    kinds = _spectypes(bases)
+    b = torch.tensor([weights.network.get(kind, 1.0) for kind in kinds], dtype=torch.float64)
+    prior = torch.tensor([weights.prior.get(kind, 0.0) for kind in kinds], dtype=torch.float64)
+    return b, prior
+
+
+def _scans(
+    found: Solutions,
+    proposed: Proposed,
+    bases: Sequence[Basis],
+    weights: Weights,
+    power: torch.Tensor,
+) -> tuple[tuple[tuple[int, ...], Scan], ...]:
+    """Scans as ``value``: the shape of p(z) between and beyond the minima."""
+    b, prior = _by_class(bases, weights)
+    out = []
+    for mine, one in found.scans or ():
+        kind = numbers(proposed.kinds, [bases[mine[0]].spectype])
+        u = (one.shifts * PIXEL_LN).expand(len(proposed), -1)  # (n, S)
+        excess = proposed.excess(kind, u, weights.floor)
+        at = list(mine)
+        said = 2 * (b[at][:, None] * excess[:, None] + prior[at][:, None])  # (n, G, S)
+        values = power[..., None] * (one.values - found.null[:, None, None]) - said
+        out.append((mine, Scan(values, one.shifts, one.step)))
+    return tuple(out)
+
+
+def _spectypes(bases: Sequence[Basis]) -> list[str]:
+    """Of each class."""
+    return [basis.spectype for basis in bases]

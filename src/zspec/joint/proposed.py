@@ -1,0 +1,182 @@
+"""What the network says of n spectra, as a density over spectype and ln(1 + z) to multiply with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from zspec.batch import SpectrumBatch
+from zspec.grid import WaveGrid
+
+NEAR = 3
+"""Bins on either side that count as the same redshift: 1000 km/s for bins of 1.15e-3."""
+
+
+class Told(Protocol):
+    """What a network tells of n spectra; see :class:`zspec.proposal.model.Proposal`."""
+
+    @property
+    def log_q(self) -> NDArray[np.float32]:
+        """(n, spectype, bin) ln of the density per unit ln(1 + z); -inf: never."""
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """(n, feature) numbers about the whole spectrum."""
+
+    @property
+    def blank(self) -> NDArray[np.float32]:
+        """(n,) probability that nothing is there."""
+
+
+class Proposer(Protocol):
+    """The part of :class:`zspec.proposal.model.ProposalModel` that predictions need."""
+
+    grid: WaveGrid
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Spectypes."""
+
+    @property
+    def edges(self) -> NDArray[np.float64]:
+        """(bin + 1,) edges in ln(1 + z), evenly spaced."""
+
+    def propose(self, batch: SpectrumBatch) -> Told:
+        """What it says of spectra on its grid."""
+
+    def distance(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(n,) how far from the training set they are."""
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """The highest maxima of n densities, (n, count) each, highest first."""
+
+    kind: torch.Tensor
+    """Index of the spectype."""
+    bin: torch.Tensor
+    mass: torch.Tensor
+    """Probability within ``NEAR`` bins; 0 where there are fewer maxima."""
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """Densities of n spectra."""
+
+    log_q: torch.Tensor
+    """(n, spectype, bin) float64, ln of the density per unit ln(1 + z)."""
+    edges: torch.Tensor
+    """(bin + 1,) of the bins in ln(1 + z)."""
+    kinds: tuple[str, ...]
+    """Spectypes."""
+    distance: torch.Tensor
+    """(n,) from the training set, in feature space."""
+    blank: torch.Tensor
+    """(n,) probability that nothing is there."""
+
+    def __getitem__(self, rows: NDArray[np.intp] | torch.Tensor) -> Proposed:
+        """Of some of the spectra."""
+        at = torch.as_tensor(rows)
+        parts = (self.log_q[at], self.edges, self.kinds, self.distance[at], self.blank[at])
+        return Proposed(*parts)
+
+    def __len__(self) -> int:
+        """Number of spectra."""
+        return len(self.log_q)
+
+    @property
+    def width(self) -> float:
+        """Of a bin, in ln(1 + z)."""
+        return float(self.edges[1] - self.edges[0])
+
+    @property
+    def mass(self) -> torch.Tensor:
+        """(n, spectype, bin) probabilities, which sum to 1."""
+        return self.log_q.exp() * self.width
+
+    @property
+    def entropy(self) -> torch.Tensor:
+        """(n,) of the probabilities of all bins, in nats."""
+        mass = self.mass
+        summed: torch.Tensor = torch.special.xlogy(mass, mass).sum((1, 2))
+        return -summed
+
+    @property
+    def flat(self) -> float:
+        """Ln of the density that is the same for all spectypes and redshifts that it knows."""
+        return -math.log(int((self.log_q[0] > -math.inf).sum()) * self.width)
+
+    def bins(self, u: torch.Tensor) -> torch.Tensor:
+        """Bins of places ``u`` in ln(1 + z), of any shape; the ends' beyond them."""
+        last = len(self.edges) - 2
+        at = ((u.nan_to_num(0.0) - self.edges[0]) / self.width).floor()
+        return at.clamp(0, last).long()
+
+    def near(self, kind: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+        """(n, T) probability within ``NEAR`` bins of bins ``at`` of spectypes ``kind``."""
+        size = 2 * NEAR + 1
+        around = size * torch.nn.functional.avg_pool1d(self.mass, size, 1, NEAR)
+        return _pick(around, kind, at)
+
+    def peaks(self, count: int) -> Peaks:
+        """The ``count`` highest maxima, more than ``NEAR`` bins from a higher one of the class."""
+        bins = self.log_q.shape[2]
+        highest = torch.nn.functional.max_pool1d(self.log_q, 2 * NEAR + 1, 1, NEAR)
+        top = (self.log_q == highest) & (self.log_q > -math.inf)
+        ranked = torch.where(top, self.log_q, -math.inf).flatten(1).topk(count, 1)
+        kind, at = ranked.indices // bins, ranked.indices % bins
+        mass = torch.where(ranked.values > -math.inf, self.near(kind, at), 0.0)
+        return Peaks(kind, at, mass)
+
+    def excess(self, kind: torch.Tensor, u: torch.Tensor, floor: float) -> torch.Tensor:
+        """(n, T) ln of the density over the flat one at places ``u`` (n, T) of spectypes.
+
+        ``kind`` (T,) numbers them. The highest of the bin and its neighbours counts, since a fit
+        knows its redshift better than a bin does. A share ``floor`` of the density is the flat one:
+        no silence of the network rules out what fits.
+        """
+        highest = torch.nn.functional.max_pool1d(self.log_q, 3, 1, 1)
+        held = _pick(highest, kind.expand_as(u), self.bins(u)) - self.flat
+        return _floored(held, floor)
+
+    def average(self, floor: float) -> torch.Tensor:
+        """(n, spectype) ln of the mean density over the flat one, floored as in ``excess``."""
+        inside = (self.log_q > -math.inf).sum(2)
+        held = self.mass.sum(2).log() - (inside * self.width).log() - self.flat
+        return _floored(held, floor)
+
+
+def _floored(held: torch.Tensor, floor: float) -> torch.Tensor:
+    """ln((1 - floor) exp(held) + floor)."""
+    if floor == 0:
+        return held
+    return torch.logaddexp(held + math.log1p(-floor), torch.full_like(held, math.log(floor)))
+
+
+def _pick(values: torch.Tensor, kind: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    """(n, T) values (n, spectype, bin) at spectypes and bins (n, T)."""
+    picked: torch.Tensor = values.flatten(1).gather(1, kind * values.shape[2] + at)
+    return picked
+
+
+def ask(model: Proposer, batch: SpectrumBatch) -> Proposed:
+    """What a network says of the spectra of a batch on its grid."""
+    told = model.propose(batch)
+    return Proposed(
+        log_q=torch.from_numpy(np.asarray(told.log_q, np.float64)),
+        edges=torch.from_numpy(np.asarray(model.edges, np.float64)),
+        kinds=tuple(model.classes),
+        distance=torch.from_numpy(np.asarray(model.distance(told.features), np.float64)),
+        blank=torch.from_numpy(np.asarray(told.blank, np.float64)),
+    )
+
+
+def numbers(kinds: Sequence[str], spectypes: Sequence[str]) -> torch.Tensor:
+    """(class,) index among ``kinds`` of the spectype of each class."""
+    return torch.tensor([kinds.index(spectype) for spectype in spectypes])

@@ -1,0 +1,106 @@
+"""The likelihood in the network's windows alone.
+
+A spectrum is scanned for the spectypes that the network does not rule out, which is one for most:
+the scan is what costs most. What is fitted are the minima in the windows of redshift that hold
+nearly all of the network's density, which are one or two for most.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from zspec.joint.proposed import Proposed
+from zspec.likelihood.basis import PIXEL_LN, Basis
+from zspec.likelihood.pixels import Native
+from zspec.likelihood.solve import NMINIMA, Solutions, scanned
+
+LEFT_OUT = 1e-3
+"""Share of the network's density beyond its windows, and in a spectype that is not scanned."""
+DILATED = 2
+"""Bins by which windows are widened on either side."""
+
+
+def windows(
+    proposed: Proposed,
+    pixels: Native,
+    bases: Sequence[Basis],
+    priors: torch.Tensor,
+    resolution: float,
+    keep_scans: bool,
+) -> Solutions:
+    """The minima in the network's windows; ``keep_scans`` has no meaning here."""
+    found = _nothing(len(pixels), bases, pixels.flux.dtype)
+    kinds = [basis.spectype for basis in bases]
+    wanted = spectypes(proposed, set(kinds))
+    for kind in sorted(set(kinds)):
+        mine = [number for number, one in enumerate(kinds) if one == kind]
+        rows = wanted[:, proposed.kinds.index(kind)].nonzero()[:, 0]
+        if len(rows):
+            own, at = [bases[number] for number in mine], rows.to(pixels.flux.device)
+            part = scanned(pixels[at], own, priors[mine], resolution, False)
+            _place(found, part, rows, mine)
+    inside = _inside(found, proposed, bases)
+    some = (inside & found.value.isfinite()).any(1, keepdim=True)
+    found.value = torch.where(inside | ~some, found.value, math.inf)
+    return found
+
+
+def spectypes(proposed: Proposed, known: set[str]) -> torch.Tensor:
+    """(n, spectype) bool: those to be scanned; all that are known where it would be none."""
+    there = torch.tensor([kind in known for kind in proposed.kinds])
+    wanted = (proposed.mass.sum(2) > LEFT_OUT) & there
+    return wanted | (there & ~wanted.any(1, keepdim=True))
+
+
+def within(proposed: Proposed) -> torch.Tensor:
+    """(n, spectype, bin) bool: the most probable bins, which leave out LEFT_OUT, and neighbours."""
+    mass = proposed.mass
+    ordered = mass.flatten(1).sort(1)
+    below = ordered.values.cumsum(1) <= LEFT_OUT
+    out = torch.zeros_like(below).scatter(1, ordered.indices, below).view(mass.shape)
+    chosen = (~out & (mass > 0)).double()
+    return torch.nn.functional.max_pool1d(chosen, 2 * DILATED + 1, 1, DILATED) > 0
+
+
+def _inside(found: Solutions, proposed: Proposed, bases: Sequence[Basis]) -> torch.Tensor:
+    """(n, T) bool: whether minima lie in the windows of their spectype."""
+    numbers = torch.tensor([proposed.kinds.index(basis.spectype) for basis in bases])
+    at = proposed.bins(found.shift * PIXEL_LN)
+    flat = numbers[found.label] * (len(proposed.edges) - 1) + at
+    return within(proposed).flatten(1).gather(1, flat)
+
+
+def _nothing(n: int, bases: Sequence[Basis], dtype: torch.dtype) -> Solutions:
+    """Solutions of n spectra without a minimum."""
+    labels = [k for k, basis in enumerate(bases) for _ in range(NMINIMA[basis.spectype])]
+    shape = (n, len(labels))
+    nan: dict[str, Any] = {
+        name: torch.full(shape, math.nan, dtype=dtype)
+        for name in ("shift", "sigma", "chi2", "outliers", "light", "own", "misfit", "spike")
+    }
+    return Solutions(
+        label=torch.tensor(labels),
+        value=torch.full(shape, math.inf, dtype=dtype),
+        basin=torch.zeros(shape, dtype=dtype),
+        rest=torch.full((n, len(bases)), math.inf, dtype=dtype),
+        null=torch.zeros(n, dtype=dtype),
+        fitted=torch.zeros(shape, dtype=torch.bool),
+        settled=torch.zeros(shape, dtype=torch.bool),
+        model=None,
+        **nan,
+    )
+
+
+def _place(found: Solutions, part: Solutions, rows: torch.Tensor, mine: Sequence[int]) -> None:
+    """Put the minima of classes ``mine`` where they belong; columns of a class stand together."""
+    for k, number in enumerate(mine):
+        there = (found.label == number).nonzero()[:, 0]
+        own = (part.label == k).nonzero()[:, 0]
+        for name in ("shift", "sigma", "value", "basin"):
+            getattr(found, name)[rows[:, None], there] = getattr(part, name)[:, own]
+    found.rest[rows[:, None], torch.tensor(mine)] = part.rest
+    found.null[rows] = part.null

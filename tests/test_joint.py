@@ -1,0 +1,431 @@
+"""The joint posterior does what its equation says, and its parts keep their promises."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from zspec import Chunk, ConfigError, Prediction, WaveGrid, ZWarn, checkpoint
+from zspec.estimator import Want
+from zspec.estimators.joint import Joint
+from zspec.estimators.likelihood import Likelihood
+from zspec.joint import calibrating, fitting, guide, recipe, windows
+from zspec.joint.calibration import JointCalibration
+from zspec.joint.cases import JointCase, named, solved
+from zspec.joint.posterior import joined, powers, ranked
+from zspec.joint.proposed import NEAR, Proposed, ask
+from zspec.joint.weights import Weights
+from zspec.likelihood.basis import PIXEL_LN, STEP
+from zspec.likelihood.calibration import Calibration
+from zspec.likelihood.ranking import rank
+from zspec.likelihood.solve import Solutions
+from zspec.proposal.model import Bins, Proposal, ProposalModel
+from zspec.proposal.network import NetworkSettings
+from zspec.survey import Arm, Spectra, Truth
+from zspec.testing import EstimatorContract
+
+GRID = WaveGrid.log(3550, 10450, 1e-3)
+SMALL = NetworkSettings(
+    channels=4, coarse=4, blocks=1, coarse_blocks=1, lines=2, filters=2, hidden=4, summary=4
+)
+KINDS = ("GALAXY", "QSO", "STAR")
+FAST: frozenset[Want] = frozenset({"fast"})
+
+
+class Oracle:
+    """A network that says what it is told: a peak for each row, or nothing at all."""
+
+    classes = KINDS
+
+    def __init__(self, places: list[tuple[str, float] | None], width: float = 1.0) -> None:
+        """``places``: spectype and z of each row; ``width``: sigma in bins."""
+        self.grid, self.bins = GRID, Bins(GRID)
+        self.edges, self.places, self.width = self.bins.edges, places, width
+
+    def propose(self, batch: object) -> Proposal:
+        """Peaks of width 1 bin that hold all but exp(-12)."""
+        middle = (self.edges[1:] + self.edges[:-1]) / 2
+        log_q = np.zeros((len(self.places), 3, self.bins.count))
+        for row, place in enumerate(self.places):
+            if place is not None:
+                log_q[row] = -20.0
+                off = (middle - np.log1p(place[1])) / self.bins.width / self.width
+                log_q[row, KINDS.index(place[0])] = np.maximum(-(off**2) / 2, -20)
+        log_q[:, ~self.bins.inside] = -np.inf
+        log_q -= np.log(np.exp(log_q).sum((1, 2), keepdims=True) * self.bins.width)
+        empty = np.zeros(len(self.places), np.float32)
+        return Proposal(log_q.astype(np.float32), np.zeros((len(log_q), 4), np.float32), empty)
+
+    def distance(self, features: np.ndarray) -> np.ndarray:
+        """Nothing is far."""
+        return np.zeros(len(features))
+
+
+@pytest.fixture(scope="module")
+def likelihood() -> Likelihood:
+    return Likelihood.load(checkpoint.find("likelihood"))
+
+
+@pytest.fixture(scope="module")
+def mocks(likelihood: Likelihood) -> Spectra:
+    """Mean spectra of three bases with noise: GALAXY, QSO and STAR."""
+    wave = 10 ** (np.arange(36_000, 39_500) * STEP)
+    known = (("GALAXY", 0.31), ("QSO", 2.2), ("STAR_G", 2e-4))
+    flux = np.stack([light(likelihood, name, z, wave) for name, z in known])
+    noise = 0.1 * np.random.default_rng(2).standard_normal(flux.shape)
+    ivar = np.full(flux.shape, 100.0, np.float32)
+    arm = Arm("A", wave, (flux + noise).astype(np.float32), ivar)
+    kinds = np.array([name.split("_")[0] for name, _ in known])
+    n = np.arange(len(flux))
+    told = Truth(kinds, np.array([z for _, z in known]))
+    return Spectra((arm,), n.astype(np.int64), n.astype(np.int32), truth=told)
+
+
+def light(likelihood: Likelihood, name: str, z: float, wave: np.ndarray) -> np.ndarray:
+    """The mean spectrum of a basis at native wavelengths, of median 1."""
+    basis = next(basis for basis in likelihood.bases if basis.name == name)
+    rest = np.arange(basis.k0, basis.k0 + basis.vectors.shape[1])
+    flux = np.interp(np.log10(wave / (1 + z)) / STEP, rest, basis.vectors[0], left=0, right=0)
+    return flux / np.median(flux)
+
+
+@pytest.fixture(scope="module")
+def solutions(likelihood: Likelihood, mocks: Spectra) -> Solutions:
+    """The likelihood's own."""
+    ((_, _, found),) = likelihood.solutions(mocks.arms, frozenset({"zpdf"}))
+    return found
+
+
+def truth(spectra: Spectra) -> Truth:
+    assert spectra.truth is not None
+    return spectra.truth
+
+
+def told(spectra: Spectra, places: list[tuple[str, float] | None]) -> Proposed:
+    """What an oracle says."""
+    oracle = Oracle(places)
+    return ask(oracle, Chunk(spectra, oracle.grid).batch)
+
+
+def labels(spectra: Spectra) -> list[tuple[str, float] | None]:
+    known = truth(spectra)
+    return [(str(kind), float(z)) for kind, z in zip(known.spectype, known.z, strict=True)]
+
+
+def silent(spectra: Spectra) -> list[tuple[str, float] | None]:
+    return [None] * len(spectra)
+
+
+def predict(made: Joint, spectra: Spectra, want: frozenset[Want] = frozenset()) -> Prediction:
+    return made.predict(Chunk(spectra, made.grid), want)
+
+
+def small(likelihood: Likelihood) -> Joint:
+    torch.manual_seed(0)
+    fit = dataclasses.replace(likelihood.calibration, temper=1.0)
+    return Joint(likelihood, ProposalModel(GRID, SMALL), JointCalibration(fit=fit))
+
+
+class TestJoint(EstimatorContract):
+    def make(self) -> Joint:
+        return Joint.load(checkpoint.find("zspec"))
+
+
+def test_density_is_read_where_it_is(mocks: Spectra) -> None:
+    """The excess over a flat density, its floor, and what lies near a peak."""
+    said = told(mocks[:2], [("QSO", 1.5), None])
+    assert said.mass.sum((1, 2)).tolist() == pytest.approx([1.0, 1.0], abs=1e-5)
+    u, kind = torch.tensor([[math.log1p(1.5), 0.2], [0.3, 0.4]]), torch.tensor([1, 1])
+    excess = said.excess(kind, u.double(), 1e-3)
+    assert excess[1].tolist() == pytest.approx([0.0, 0.0], abs=1e-4)
+    assert excess[0, 0] > 5
+    assert excess[0, 1] == pytest.approx(math.log(1e-3), abs=0.1)
+    peak = said.peaks(2)
+    assert said.kinds[int(peak.kind[0, 0])] == "QSO"
+    at = said.edges[peak.bin[0, 0]] + said.width / 2
+    assert float(at) == pytest.approx(math.log1p(1.5), abs=said.width)
+    assert peak.mass[0, 0] > 0.99
+    assert said.entropy[0] < 2 < said.entropy[1]
+
+
+def test_flat_density_changes_nothing(
+    likelihood: Likelihood, mocks: Spectra, solutions: Solutions
+) -> None:
+    """With nothing from the network the posterior is the likelihood's, tempered."""
+    weights = Weights(evidence=0.6, saturation=1e12)
+    said = told(mocks, silent(mocks))
+    together = joined(solutions, said, likelihood.bases, weights)
+    order, alone = (
+        ranked(solutions, together, likelihood.bases),
+        rank(solutions, likelihood.bases, 0.6),
+    )
+    assert torch.equal(order.column[:, 0], alone.column[:, 0])
+    torch.testing.assert_close(order.classes, alone.classes, atol=2e-3, rtol=0)
+    torch.testing.assert_close(order.evidence, alone.evidence)
+
+
+def test_posterior_is_its_equation(
+    likelihood: Likelihood, mocks: Spectra, solutions: Solutions
+) -> None:
+    """-2 ln mass = a (value - null) - 2 (b ln q + ln prior), with a that halves at saturation."""
+    said = told(mocks, labels(mocks))
+    gain = float((solutions.null - solutions.value.amin(1))[0])
+    weights = Weights(0.8, gain, {"GALAXY": 0.5, "QSO": 2.0}, {"STAR": -1.0}, 1e-3)
+    assert powers(solutions, weights)[0, 0] == pytest.approx(0.4)
+    together = joined(solutions, said, likelihood.bases, weights)
+    bases, row = likelihood.bases, 0
+    for column in range(len(solutions.label)):
+        if not solutions.value[row, column].isfinite():
+            continue
+        kind = bases[int(solutions.label[column])].spectype
+        number = torch.tensor([KINDS.index(kind)])
+        u = solutions.shift[row : row + 1, column : column + 1] * PIXEL_LN
+        excess = float(said[torch.tensor([row])].excess(number, u, 1e-3))
+        b = weights.network.get(kind, 1.0)
+        expected = 0.4 * float(solutions.value[row, column] - solutions.null[row]) - 2 * (
+            b * excess + weights.prior.get(kind, 0.0)
+        )
+        assert float(together.value[row, column]) == pytest.approx(expected, rel=1e-9)
+
+
+def test_shares_move_with_the_network(likelihood: Likelihood, mocks: Spectra) -> None:
+    """A network that is sure of another class takes PROB where the evidence is weak."""
+    faint = noisy(mocks, 40.0)
+    here = Joint(likelihood, Oracle([("STAR", 0.0)] * 3), JointCalibration())
+    there = Joint(likelihood, Oracle([("GALAXY", 0.4)] * 3), JointCalibration())
+    star, galaxy = (predict(made, faint) for made in (here, there))
+    kinds = np.array([spec.spectype for spec in likelihood.classes])
+    assert np.all(star.prob[:, kinds == "STAR"].sum(1) > galaxy.prob[:, kinds == "STAR"].sum(1))
+
+
+def noisy(spectra: Spectra, factor: float) -> Spectra:
+    """With noise added, so that errors grow by a factor."""
+    rng = np.random.default_rng(5)
+    arms = []
+    for arm in spectra.arms:
+        sigma = np.where(arm.ivar > 0, np.maximum(arm.ivar, 1e-30) ** -0.5, 0)
+        noise = factor * sigma * rng.standard_normal(arm.flux.shape)
+        flux = (arm.flux + noise).astype(np.float32)
+        arms.append(dataclasses.replace(arm, flux=flux, ivar=arm.ivar / np.float32(factor**2 + 1)))
+    return dataclasses.replace(spectra, arms=tuple(arms))
+
+
+def test_what_the_network_proposes_is_fitted(likelihood: Likelihood, mocks: Spectra) -> None:
+    """A redshift that is none of the scan's deepest minima gets a fit of its own."""
+    faint = noisy(mocks, 100.0)
+    ((_, _, before),) = likelihood.solutions(faint.arms)
+    free = [float(z) for z in np.linspace(0.1, 1.5, 3)]
+    said = told(faint, [("GALAXY", z) for z in free])
+    weights = Weights(network=dict.fromkeys(KINDS, 1.0))
+    plan = guide.guide(said, likelihood.bases, weights, fast=False)
+    ((_, _, found),) = likelihood.solutions(faint.arms, guiding=lambda rows: plan)
+    assert found.value.shape[1] > before.value.shape[1]
+    u = torch.log1p(torch.tensor(free, dtype=torch.float64))[:, None] / PIXEL_LN
+    reach = (NEAR + 1) * said.width / PIXEL_LN
+    near = (found.shift - u).abs() < reach
+    galaxy = torch.tensor([likelihood.bases[k].spectype == "GALAXY" for k in found.label])
+    assert bool((near & galaxy & found.fitted).any(1).all())
+    order = ranked(found, joined(found, said, likelihood.bases, weights), likelihood.bases)
+    assert bool((near & galaxy).gather(1, order.column[:, :1]).float().mean() > 0.5)
+
+
+def test_windows_agree_with_everything(likelihood: Likelihood, mocks: Spectra) -> None:
+    """Where the network is right, --fast finds what the whole scan finds, and only that class."""
+    made = Joint(likelihood, Oracle(labels(mocks)), JointCalibration())
+    whole, fast = predict(made, mocks), predict(made, mocks, FAST)
+    row = np.arange(len(mocks))
+    np.testing.assert_array_equal(fast.best, whole.best)
+    z, expected = fast.z[row, fast.best], whole.z[row, whole.best]
+    sigma = whole.sigma[row, whole.best]
+    assert np.all(np.abs(z - expected) < 0.01 * sigma + 1e-9)
+    kinds = np.array([spec.spectype for spec in likelihood.classes])
+    other = kinds[None] != kinds[fast.best][:, None]
+    assert np.isnan(fast.z[other]).all()
+    assert np.all(fast.prob[other] == 0)
+
+
+def test_windows_hold_the_density(mocks: Spectra) -> None:
+    """Bins that are left out hold no more than they may; one unknown costs nothing."""
+    said = told(mocks, labels(mocks))
+    inside = windows.within(said)
+    assert float((said.mass * ~inside).sum((1, 2)).max()) <= windows.LEFT_OUT
+    assert inside.sum((1, 2)).max() < 0.1 * inside[0].numel()
+    assert bool(windows.spectypes(said, {"STAR"})[:, KINDS.index("STAR")].all())
+
+
+def test_disagreement_is_a_flag(likelihood: Likelihood, mocks: Spectra) -> None:
+    """Both are sure of different redshifts: bit 29, and not where they are sure of the same."""
+    bright = mocks[2:]
+    fit = dataclasses.replace(likelihood.calibration, temper=1.0)
+    calibration = JointCalibration(fit=fit)
+    for place, flagged in ((labels(bright), False), ([("GALAXY", 0.5)], True), ([None], False)):
+        said = predict(Joint(likelihood, Oracle(place), calibration), bright)
+        assert said.zwarn is not None
+        assert bool(said.zwarn[0] & int(ZWarn.MODELS_DISAGREE)) is flagged
+
+
+def test_far_from_the_training_is_a_flag(likelihood: Likelihood, mocks: Spectra) -> None:
+    """OUT_OF_DISTRIBUTION beyond the stored distance."""
+    oracle = Oracle(labels(mocks))
+    oracle.distance = lambda features: np.arange(len(features), dtype=float)  # type: ignore[method-assign]
+    bare = Joint(likelihood, oracle, JointCalibration(distance=1.5))
+    said = predict(bare, mocks)
+    assert said.zwarn is not None
+    flagged = (said.zwarn & int(ZWarn.OUT_OF_DISTRIBUTION)) != 0
+    np.testing.assert_array_equal(flagged, np.arange(3) > 1.5)
+
+
+def test_p_of_z_agrees_with_prob(likelihood: Likelihood, mocks: Spectra) -> None:
+    """It holds 1 in all, and each class its PROB."""
+    made = Joint(likelihood, Oracle(labels(mocks), 3.0), JointCalibration())
+    said = predict(made, noisy(mocks, 8.0), frozenset({"zpdf"}))
+    assert said.zpdf is not None
+    total = np.zeros((3, len(likelihood.classes)))
+    np.add.at(total, (said.zpdf.row, said.zpdf.label), said.zpdf.mass)
+    np.testing.assert_allclose(total.sum(1), 1, atol=1e-5)
+    np.testing.assert_allclose(total, said.prob, atol=5e-3)
+
+
+def test_fast_gives_no_p_of_z(likelihood: Likelihood, mocks: Spectra) -> None:
+    """It looked at few redshifts."""
+    made = Joint(likelihood, Oracle(labels(mocks)), JointCalibration())
+    with pytest.raises(ConfigError, match="leave out --fast"):
+        predict(made, mocks, frozenset({"fast", "zpdf"}))
+
+
+def test_limits_of_redshift(likelihood: Likelihood, mocks: Spectra) -> None:
+    """They hold for what the network proposes, too; a class may lose all that it proposes."""
+    made = Joint(likelihood, Oracle([("QSO", 3.0)] * 3), JointCalibration())
+    cut = made.limited({"QSO": (0.5, 2.0)})
+    assert made.limited({"QSO": (0.5, 2.0)}) is cut
+    number = [spec.name for spec in cut.classes].index("QSO")
+    for want in (frozenset[Want](), FAST):
+        z = predict(cut, mocks, want).z[:, number]
+        assert np.all((z > 0.49) & (z < 2.01))
+    with pytest.raises(ConfigError, match="did you mean 'QSO'"):
+        made.limited({"QSOO": (0.5, 2.0)})
+
+
+def test_weights_are_learned(likelihood: Likelihood, mocks: Spectra) -> None:
+    """A network that knows gets power over evidence that does not; one that errs gets little."""
+    faint = noisy(mocks, 30.0)
+    known = named(faint, "mock")
+    right = list(solved(faint, known, likelihood, Oracle(labels(mocks)), "mock"))
+    turned = [("STAR", 0.0) if kind != "STAR" else ("QSO", 2.0) for kind, _ in labels(mocks)]  # type: ignore[misc]
+    wrong = list(solved(faint, known, likelihood, Oracle(list(turned)), "mock"))
+    good, loss = fitting.fit(right)
+    bad, worse = fitting.fit(wrong)
+    assert loss < worse
+    assert sum(good.network.values()) > sum(bad.network.values())
+    assert bad.floor > good.floor or max(bad.network.values()) < 0.5
+    assert fitting.fit(right) == (good, loss)
+
+
+def test_loss_is_that_of_the_posterior(likelihood: Likelihood, mocks: Spectra) -> None:
+    """The table's loss at given weights is -ln of the share that ranking gives the truth."""
+    faint = noisy(mocks, 10.0)
+    made = list(solved(faint, named(faint, "mock"), likelihood, Oracle(labels(mocks)), "mock"))
+    theta = torch.tensor(fitting.START, dtype=torch.float64)
+    loss = fitting.losses(theta, fitting.table(made))
+    weights = fitting.weights_of(theta)
+    for case, one in zip(made, loss.tolist(), strict=True):
+        together = joined(case.found, case.proposed, case.bases, weights)
+        order = ranked(case.found, together, case.bases)
+        share = truth_share(case, together)
+        assert one == pytest.approx(-math.log(0.99 * share + 0.005), abs=1e-3)
+        assert share <= float(order.classes.sum()) + 1e-9
+
+
+def truth_share(case: JointCase, together: Solutions) -> float:
+    """What good solutions of the label's class hold."""
+    masses = torch.softmax(-torch.cat([together.value, together.rest], 1) / 2, 1)[0]
+    total = 0.0
+    for column, label in enumerate(case.found.label.tolist()):
+        basis = case.bases[label]
+        off = abs(float(case.found.shift[0, column]) * PIXEL_LN - math.log1p(case.known.z))
+        if basis.spectype == case.known.spectype and off < basis.good_dz:
+            total += float(masses[column])
+    return total
+
+
+def test_calibration_is_learned_and_kept(likelihood: Likelihood, mocks: Spectra) -> None:
+    """Weights, ZCONF and thresholds come from cases, and survive a checkpoint's JSON."""
+    made = list(solved(mocks, named(mocks, "mock"), likelihood, Oracle(labels(mocks)), "real"))
+    found = calibrating.learned(made, made, likelihood.calibration)
+    assert len(found.confidence) == 1 + len(calibrating.confidence.FEATURES)
+    assert found.fit.temper == 1.0
+    assert found.fit.scatter == likelihood.calibration.scatter
+    assert JointCalibration.restore(found.stored()) == found
+    assert JointCalibration.restore(JointCalibration().stored()) == JointCalibration()
+
+
+def test_saved_and_read_again(likelihood: Likelihood, mocks: Spectra, tmp_path: Path) -> None:
+    """A checkpoint holds bases and network; another's is refused in one line."""
+    path = tmp_path / "own.safetensors"
+    small(likelihood).save(path)
+    once = Joint.load(path)
+    once.save(tmp_path / "again.safetensors")
+    said, again = predict(once, mocks), predict(Joint.load(tmp_path / "again.safetensors"), mocks)
+    np.testing.assert_array_equal(said.z, again.z)
+    np.testing.assert_array_equal(said.prob, again.prob)
+    with pytest.raises(ConfigError, match="not zspec"):
+        Joint.load(checkpoint.find("likelihood"))
+    with pytest.raises(ConfigError, match="float64"):
+        Joint.load(path, "mps")
+
+
+def test_fast_is_zspecs_alone(likelihood: Likelihood) -> None:
+    """Another model refuses --fast in one line."""
+    from zspec.prediction import Task
+
+    with pytest.raises(ConfigError, match="likelihood gives no fast"):
+        Task(want=FAST).check(likelihood)
+    Task(want=FAST).check(small(likelihood))
+
+
+def test_shipped_checkpoint() -> None:
+    """It is small, calibrated, and says what it was made of."""
+    path = checkpoint.find("zspec")
+    assert path.stat().st_size < 20e6
+    made = Joint.load(path)
+    assert made.calibrated
+    assert made.calibration.weights.floor > 0
+    assert {"recipe", "seed", "surveys", "figures"} <= set(made.meta)
+    assert made.calibration.fit.model_error > 0
+
+
+def test_recipe_is_strict() -> None:
+    """A key that is none is named."""
+    from zspec.training import find_recipe
+
+    given = find_recipe("zspec")
+    assert recipe.parse(given).validation.mocks > 0
+    with pytest.raises(ConfigError, match=r"validation\.mocs"):
+        recipe.parse({**given, "validation": {"mocs": 3}})
+
+
+def test_a_spike_of_the_network_cannot_veto(likelihood: Likelihood, mocks: Spectra) -> None:
+    """What fits exactly stays the answer, whatever the network says, within its floor."""
+    weights = Weights(evidence=1.0, saturation=1e6, floor=1e-3)
+    fit = dataclasses.replace(Calibration(), temper=1.0)
+    made = Joint(likelihood, Oracle([("QSO", 3.0)] * 3), JointCalibration(weights, fit))
+    alone = likelihood.predict(Chunk(mocks))
+    np.testing.assert_array_equal(predict(made, mocks).best, alone.best)
+
+
+def test_arms_without_data(likelihood: Likelihood) -> None:
+    """A row without a good pixel has no class; the others keep theirs."""
+    wave = np.arange(4000.0, 9000.0, 2.0)
+    flux = np.ones((2, len(wave)), np.float32)
+    ivar = np.stack([np.zeros_like(flux[0]), flux[0]])
+    arm = Arm("A", wave, flux * ivar, ivar)
+    given = Spectra((arm,), np.arange(2, dtype=np.int64), np.arange(2, dtype=np.int32))
+    for want in (frozenset[Want](), FAST):
+        said = predict(small(likelihood), given, want)
+        assert np.isnan(said.prob[0]).all()
+        assert said.prob[1].sum() == pytest.approx(1, abs=1e-5)
