@@ -1,7 +1,7 @@
 """What trained GaSNet-II reach: on mocks that they were not trained on, and on real SDSS spectra.
 
     OMP_NUM_THREADS=1 python benchmarks/gasnet2_accuracy.py ../shared sdss=gasnet2-sdss \
-        desi=gasnet2-desi --each 40 --bases DIR -o benchmarks/results/gasnet2.md
+        desi=gasnet2-desi 4most=gasnet2-4most --each 40 --bases DIR -o benchmarks/results/gasnet2.md
 
 Each ``SURVEY=MODEL`` is judged on mocks of ``--each`` spectra a class, of sources of the part
 "test", beside the likelihood on the same spectra and beside the paper's figures (Zhong et al. 2024,

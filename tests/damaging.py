@@ -45,11 +45,13 @@ def is_text(block):
 def other_cards(data, dice):
     """Numbers of structural cards replaced by others."""
     raw = bytearray(data)
-    keys = [b"NAXIS ", b"NAXIS1", b"NAXIS2", b"BITPIX", b"PCOUNT", b"TFIELDS", b"TFORM1", b"BZERO"]
+    keys = [b"NAXIS ", b"NAXIS1", b"NAXIS2", b"BITPIX", b"PCOUNT", b"GCOUNT", b"TFIELDS"]
+    keys += [b"TFORM1", b"BZERO"]
     key = dice.choice(keys).ljust(8) + b"="
     places = [at for at in range(0, len(raw), 80) if raw[at : at + 9] == key]
     if places:
-        text = dice.choice(["-1", "0", "1", "7", "99999", str(2**31), str(2**63), "'x'", "NaN", ""])
+        texts = ["-1", "0", "1", "7", "99999", str(2**31), str(2**63), "'x'", "NaN", "", "-2888"]
+        text = dice.choice(texts)
         at = dice.choice(places)
         raw[at : at + 80] = (key + b" " + text.rjust(20).encode()).ljust(80)
     return bytes(raw)

@@ -8,6 +8,7 @@ import os
 import signal
 import stat
 import sys
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -148,6 +149,11 @@ def test_a_cluster_that_is_not_there_is_said_in_one_line(place, said, monkeypatc
     with pytest.raises(ConfigError, match=said) as caught, cluster.Cluster(place, job()):
         pass
     assert "\n" not in str(caught.value)
+
+
+def test_a_worker_without_the_folder_of_the_run_says_so(units, tmp_path):
+    with pytest.raises(ConfigError, match="gone: No such file or directory; workers need the file"):
+        cluster.perform(replace(job(), folder=str(tmp_path / "gone")), units[0])
 
 
 def test_two_engines_are_refused(coadd, tmp_path):

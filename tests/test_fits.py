@@ -87,6 +87,15 @@ def test_a_truncated_file_is_one_line(path, size):
     assert str(path) in str(caught.value)
 
 
+def test_a_disk_that_does_not_answer_is_one_line(path, monkeypatch):
+    def stale(path):
+        raise OSError(116, "Stale file handle")
+
+    monkeypatch.setattr("zspec.headers.locate", stale)
+    with pytest.raises(InputError, match=r"a\.fits: cannot be read \(Stale file handle"):
+        read_all(path)
+
+
 def test_what_is_no_file(tmp_path):
     (tmp_path / "text.fits").write_text("no FITS at all\n" * 500)
     (tmp_path / "b[1].fits").write_text("x")

@@ -154,6 +154,53 @@ def test_a_file_that_is_replaced_is_read_anew(path, tmp_path):
         assert [h.name for h in handle.hdus] == ["", "NEW"]
 
 
+def of_cards(*cards):
+    """A header of cards, filled up to whole blocks."""
+    text = "".join(card.ljust(80) for card in (*cards, "END"))
+    return text.ljust(-(-len(text) // 2880) * 2880).encode()
+
+
+def a_table(**other):
+    """A file with one table of one row, whose header says what is asked for."""
+    cards = {"XTENSION": "'BINTABLE'", "BITPIX": 8, "NAXIS": 2, "NAXIS1": 8, "NAXIS2": 1}
+    cards |= {"PCOUNT": 0, "GCOUNT": 1, "TFIELDS": 1, "TTYPE1": "'A'", "TFORM1": "'1D'"} | other
+    primary = of_cards("SIMPLE  =                    T", "BITPIX  = 8", "NAXIS   = 0")
+    table = of_cards(*(f"{key:8}= {text}" for key, text in cards.items()))
+    return primary + table + bytes(2880)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"PCOUNT": -2888},  # the next header would be this one
+        {"GCOUNT": -1, "NAXIS1": 2880},
+        {"PCOUNT": -999_999},  # and this one before the file
+        {"TFIELDS": 3_000_000},
+        {"TFIELDS": -1},
+        {"TFORM1": "'99999999999A'"},
+        {"TFORM1": "'9999999999D'"},
+    ],
+)
+def test_sizes_that_cannot_be_are_one_line(tmp_path, other):
+    path = tmp_path / "a.fits"
+    path.write_bytes(a_table())
+    with open_fits(path) as handle:
+        assert handle.column(1, "A").tolist() == [0.0]
+    path.write_bytes(a_table(**other))
+    with pytest.raises(zfits.InputError), open_fits(path) as handle:
+        handle.column(1, "A")
+
+
+def test_the_end_of_a_header_is_not_looked_for_for_ever(tmp_path, monkeypatch):
+    cards = ["SIMPLE  =                    T", "BITPIX  = 8", "NAXIS   = 0"]
+    path = tmp_path / "a.fits"
+    path.write_bytes(of_cards(*cards, *["COMMENT THE END is not this"] * 3000))
+    assert headers.locate(path)[0].start == path.stat().st_size
+    headers._located.cache_clear()
+    monkeypatch.setattr(headers, "LONGEST", 6 * headers.AT_ONCE)
+    assert headers.locate(path) == ()
+
+
 @pytest.mark.parametrize("folder", ["sdss/spectra", "desi", "4most"])
 def test_real_files_are_as_fitsio_reads_them(folder, monkeypatch):
     files = sorted(shared(folder).glob("*.fits"))

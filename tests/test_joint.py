@@ -17,13 +17,16 @@ from zspec.estimators.likelihood import Likelihood
 from zspec.joint import calibrating, fitting, guide, recipe, windows
 from zspec.joint.calibration import JointCalibration
 from zspec.joint.cases import JointCase, named, solved
-from zspec.joint.posterior import joined, powers, ranked
+from zspec.joint.posterior import joined, opinions, powers, ranked
 from zspec.joint.proposed import NEAR, Proposed, ask
 from zspec.joint.weights import Weights
+from zspec.likelihood import posterior
 from zspec.likelihood.basis import PIXEL_LN, STEP
 from zspec.likelihood.calibration import Calibration
-from zspec.likelihood.ranking import rank
-from zspec.likelihood.solve import Solutions
+from zspec.likelihood.output import Output, judge
+from zspec.likelihood.pixels import native
+from zspec.likelihood.ranking import leading, rank
+from zspec.likelihood.solve import Solutions, scanned
 from zspec.proposal.model import Bins, Proposal, ProposalModel
 from zspec.proposal.network import NetworkSettings
 from zspec.survey import Arm, Spectra, Truth
@@ -159,14 +162,14 @@ def test_flat_density_changes_nothing(
     """With nothing from the network the posterior is the likelihood's, tempered."""
     weights = Weights(evidence=0.6, saturation=1e12)
     said = told(mocks, silent(mocks))
-    together = joined(solutions, said, likelihood.bases, weights)
-    order, alone = (
-        ranked(solutions, together, likelihood.bases),
-        rank(solutions, likelihood.bases, 0.6),
-    )
-    assert torch.equal(order.column[:, 0], alone.column[:, 0])
-    torch.testing.assert_close(order.classes, alone.classes, atol=2e-3, rtol=0)
-    torch.testing.assert_close(order.evidence, alone.evidence)
+    ((_, _, faint),) = likelihood.solutions(noisy(mocks, 40.0).arms)
+    for found in (solutions, faint):
+        together = joined(found, said, likelihood.bases, weights)
+        order = ranked(found, together, likelihood.bases)
+        alone = rank(found, likelihood.bases, 0.6)
+        assert torch.equal(order.column[:, 0], alone.column[:, 0])
+        torch.testing.assert_close(order.classes, alone.classes, atol=2e-3, rtol=0)
+        torch.testing.assert_close(order.evidence, alone.evidence)
 
 
 def test_posterior_is_its_equation(
@@ -191,6 +194,55 @@ def test_posterior_is_its_equation(
             b * excess + weights.prior.get(kind, 0.0)
         )
         assert float(together.value[row, column]) == pytest.approx(expected, rel=1e-9)
+
+
+def test_rest_is_its_equation(likelihood: Likelihood, mocks: Spectra, solutions: Solutions) -> None:
+    """As a minimum's, with the mean of q over the class' redshifts that no minimum is near."""
+    galaxy = [basis.name for basis in likelihood.bases].index("GALAXY")
+    deepest = math.expm1(float(solutions.shift[2, solutions.label == galaxy][0]) * PIXEL_LN)
+    said = told(mocks, [None, ("GALAXY", 0.9), ("GALAXY", deepest)])
+    weights = Weights(0.8, 1e12, {"GALAXY": 0.5}, {"GALAXY": -1.0}, 1e-3)
+    together = joined(solutions, said, likelihood.bases, weights)
+    basis, fine = likelihood.bases[galaxy], 50
+    low, high = (math.log1p(z) for z in basis.z_range)
+    u = torch.linspace(low, high, fine * len(said.edges), dtype=torch.float64)
+    for row in (1, 2):
+        own = solutions.shift[row, solutions.label == galaxy] * PIXEL_LN
+        near = (u - own[own.isfinite()][:, None]).abs() <= basis.separation * PIXEL_LN
+        q = said.mass[row, 0, said.bins(u)][~near.any(0)].mean() / said.width
+        excess = math.log(0.999 * float(q) / math.exp(said.flat) + 0.001)
+        gap = float(solutions.rest[row, galaxy] - solutions.null[row])
+        expected = 0.8 * gap - 2 * (0.5 * excess - 1.0)
+        assert float(together.rest[row, galaxy]) == pytest.approx(expected, abs=0.05)
+
+
+def test_a_limit_is_the_networks_too(likelihood: Likelihood, mocks: Spectra) -> None:
+    """What it says beyond the limit lifts nothing within, and is no disagreement."""
+    noise = noisy(mocks, 1e4)
+    cut = {"GALAXY": (0.0, 0.5)}
+    fit = dataclasses.replace(likelihood.calibration, temper=1.0)
+    made = [
+        Joint(likelihood, Oracle(places), JointCalibration(fit=fit)).limited(cut)
+        for places in ([("GALAXY", 0.8)] * 3, silent(mocks))
+    ]
+    sure, none = (predict(one, noise) for one in made)
+    number = [spec.name for spec in likelihood.classes].index("GALAXY")
+    assert np.all(sure.prob[:, number] < 2 * none.prob[:, number])
+    bright = predict(made[0], mocks)
+    assert bright.zwarn is not None
+    assert not (bright.zwarn[0] & int(ZWarn.MODELS_DISAGREE))
+    proposed = told(mocks, labels(mocks))
+    uncut = proposed.between(likelihood.bases)
+    torch.testing.assert_close(uncut.log_q, proposed.log_q)
+
+
+def test_the_network_is_silent_beyond_its_bins(mocks: Spectra) -> None:
+    """Quasars at z > 5.5 have the floor, whatever its last bin holds."""
+    said = told(mocks, [("QSO", 5.49)] * 3)
+    u = torch.log1p(torch.tensor([[5.49, 5.8, 7.0]] * 3, dtype=torch.float64))
+    excess = said.excess(torch.tensor([1, 1, 1]), u, 1e-3)
+    assert bool((excess[:, 0] > 5).all())
+    torch.testing.assert_close(excess[:, 1:], torch.full((3, 2), math.log(1e-3)).double())
 
 
 def test_shares_move_with_the_network(likelihood: Likelihood, mocks: Spectra) -> None:
@@ -232,6 +284,30 @@ def test_what_the_network_proposes_is_fitted(likelihood: Likelihood, mocks: Spec
     assert bool((near & galaxy & found.fitted).any(1).all())
     order = ranked(found, joined(found, said, likelihood.bases, weights), likelihood.bases)
     assert bool((near & galaxy).gather(1, order.column[:, :1]).float().mean() > 0.5)
+
+
+def test_what_is_proposed_shares_the_scan(likelihood: Likelihood, mocks: Spectra) -> None:
+    """A new minimum stands there once, as wide as its basin, which is no part of the rest."""
+    faint, bases = noisy(mocks, 100.0), likelihood.bases
+    said = told(faint, [("GALAXY", z) for z in (0.15, 0.2, 0.8)])
+    beside = said.log_q.roll(4, 2)  # a second peak, whose window holds the same minimum
+    said = dataclasses.replace(said, log_q=torch.logaddexp(said.log_q, beside) - math.log(2))
+    given = (native(faint.arms), bases, posterior.measure(bases), 0.0, True)
+    before, made = scanned(*given), guide.whole(said, *given)
+    label = [basis.name for basis in bases].index("GALAXY")
+    mine, own = made.label == label, before.label == label
+    assert made.scans is not None
+    one, at = next((one, mine.index(label)) for mine, one in made.scans if label in mine)
+    for row in range(3):
+        places = made.shift[row, mine]
+        known = places.isfinite()
+        assert int(known.sum()) == int(before.shift[row, own].isfinite().sum()) + 1
+        assert bool((places[known].sort().values.diff() > bases[label].separation).all())
+        sigma, basin = made.sigma[row, mine], made.basin[row, mine]
+        level = (made.value[row, mine] - posterior.spacious(sigma, basin))[known]
+        masses = torch.cat([level - 2 * basin[known].log(), made.rest[row, [label]]])
+        whole = posterior.total(one.values[row, [at]])[0] - 2 * math.log(one.step)
+        assert float(posterior.total(masses[None])) == pytest.approx(float(whole), abs=1e-6)
 
 
 def test_windows_agree_with_everything(likelihood: Likelihood, mocks: Spectra) -> None:
@@ -364,6 +440,62 @@ def test_calibration_is_learned_and_kept(likelihood: Likelihood, mocks: Spectra)
     assert JointCalibration.restore(JointCalibration().stored()) == JointCalibration()
 
 
+def test_infinite_numbers_teach_nothing(likelihood: Likelihood, mocks: Spectra) -> None:
+    """A class that the network has no distance of makes no threshold NaN."""
+    oracle = Oracle(labels(mocks))
+    oracle.distance = lambda features: np.array([1.0, 2.0, np.inf])[: len(features)]  # type: ignore[method-assign]
+    made = list(solved(mocks, named(mocks, "mock"), likelihood, oracle, "real"))
+    assert calibrating.limit(made) == pytest.approx(1.99, abs=0.01)
+    lone = [dataclasses.replace(case, found=alone(case.found)) for case in made]
+    found = calibrating.learned(made, [*made, *lone], likelihood.calibration)
+    assert math.isfinite(found.fit.delta)
+    assert calibrating.learned(made, lone, likelihood.calibration).fit.delta == (
+        likelihood.calibration.delta
+    )
+
+
+def alone(found: Solutions) -> Solutions:
+    """With one solution."""
+    first = found.value == found.value.amin(1, keepdim=True)
+    return dataclasses.replace(found, value=found.value.where(first, torch.inf))
+
+
+def test_floor_stays_a_share() -> None:
+    """However far the fit would raise it."""
+    theta = torch.tensor([*fitting.START[:-1], 0.4], dtype=torch.float64)
+    assert fitting.weights_of(theta).floor < 1
+
+
+def test_one_solution_is_the_answer(likelihood: Likelihood, mocks: Spectra) -> None:
+    """Z, CANDIDATES, CHI2 and the model are those of the first candidate by shares.
+
+    Neither a minimum of its class without a fit, nor a fit of lower value but less mass, counts.
+    """
+    faint, bases = noisy(mocks, 40.0), likelihood.bases
+    ((rows, pixels, found),) = likelihood.solutions(faint.arms)
+    first = rank(found, bases, 1.0).column[:, 0]
+    here = torch.arange(len(found.label)) == first[:, None]
+    other = (found.label == found.label[first][:, None]) & found.shift.isfinite() & ~here
+    assert bool(other.any(1).all())
+    deeper = found.value.where(here, torch.inf).amin(1, keepdim=True) - 1e-3
+    found = dataclasses.replace(
+        found, value=deeper.where(other, found.value), fitted=found.fitted & ~other
+    )
+    judged = judge(pixels, found, bases, dataclasses.replace(Calibration(), temper=1.0))
+    out = Output(3, likelihood.classes, faint.arms, frozenset())
+    out.fill(rows, judged, bases, 0.0)
+    said, row = out.prediction(), np.arange(3)
+    assert said.candidates is not None
+    assert said.chi2 is not None
+    np.testing.assert_array_equal(said.z[row, said.best], said.candidates.z[:, 0])
+    np.testing.assert_array_equal(said.sigma[row, said.best], said.candidates.sigma[:, 0])
+    np.testing.assert_array_equal(said.chi2, said.candidates.chi2[:, 0])
+    found.value[torch.arange(3), first] += 5e-3  # what is beside it holds more, by its others
+    order = rank(found, bases, 1.0).column[:, 0]
+    model = leading(found, bases, 1.0).where(found.fitted, torch.inf).argmin(1)
+    assert torch.equal(model, order)
+
+
 def test_saved_and_read_again(likelihood: Likelihood, mocks: Spectra, tmp_path: Path) -> None:
     """A checkpoint holds bases and network; another's is refused in one line."""
     path = tmp_path / "own.safetensors"
@@ -388,13 +520,23 @@ def test_fast_is_zspecs_alone(likelihood: Likelihood) -> None:
     Task(want=FAST).check(small(likelihood))
 
 
-def test_shipped_checkpoint() -> None:
+def test_shipped_checkpoint(mocks: Spectra, solutions: Solutions) -> None:
     """It is small, calibrated, and says what it was made of."""
     path = checkpoint.find("zspec")
     assert path.stat().st_size < 20e6
     made = Joint.load(path)
     assert made.calibrated
-    assert made.calibration.weights.floor > 0
+    weights = made.calibration.weights
+    assert 0 < weights.floor < 1
+    never = told(mocks, [("QSO", 3.0)] * 3)
+    found = opinions(
+        solutions, never, made.likelihood.bases, dataclasses.replace(weights, prior={})
+    )
+    kinds = [made.likelihood.bases[k].spectype for k in solutions.label.tolist()]
+    least = torch.tensor([weights.network.get(kind, 1.0) for kind in kinds]) * math.log(
+        weights.floor
+    )
+    assert bool((found / 2 >= least - 1e-6).all())  # floor to the power b
     assert {"recipe", "seed", "surveys", "figures"} <= set(made.meta)
     assert made.calibration.fit.model_error > 0
 

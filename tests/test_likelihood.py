@@ -190,8 +190,8 @@ def brute_force(data: pixels.Native, basis: Basis, rest: np.ndarray, sums: pixel
     """-2 ln evidence of one spectrum and shift, with basis and polynomials in one design matrix."""
     weight, weighted = sums.weight[0].numpy(), sums.weighted[0].numpy()
     ivar, flux = data.ivar[0].numpy(), data.flux[0].numpy()
-    poly = data.polynomials.numpy()
-    crossed = pixels.on_grid(data, data.ivar * data.polynomials.T).numpy()  # (P, length)
+    poly = data.polynomials[0].numpy().T
+    crossed = pixels.on_grid(data, data.ivar * data.polynomials[0]).numpy()  # (P, length)
     amplitude = float(
         scan.amplitude(torch.tensor(weighted @ rest[:, 0]), torch.tensor(weight @ rest[:, 0] ** 2))
     )

@@ -25,6 +25,7 @@ from zspec.likelihood import (
     scatter,
     solve,
     validate,
+    widths,
 )
 from zspec.likelihood.basis import STEP, Basis
 from zspec.likelihood.calibration import Calibration
@@ -260,6 +261,26 @@ def test_mocks_for_calibration_are_known_and_always_the_same() -> None:
     for one, other in zip(made, again, strict=True):
         assert np.array_equal(one.spectrum.arms[0].flux, other.spectrum.arms[0].flux)
     assert mocks({"seed": 4}) == []
+
+
+def test_a_survey_of_galaxies_alone_gives_mocks_of_galaxies() -> None:
+    made = mocks({"seed": 4, "mocks": {"surveys": ["csst"], "number": 3}})
+    assert made
+    assert {one.spectype for one in made} == {"GALAXY"}
+    assert all(one.key.startswith("csst GALAXY") and np.isfinite(one.z) for one in made)
+
+
+def test_a_sigma_that_is_not_known_teaches_no_scatter(shipped: Likelihood) -> None:
+    fitter = shipped.calibrated_by(Calibration(0.02))
+    data = seen(galaxy(shipped, 0.3), 0.3)
+    known = [validate.Known(f"{s}", "GALAXY", 0.3 + 0.0003 * s, 0.0, data) for s in (-1, 1)]
+    rows = 13 * list(validate.cases(known, [fitter] * validate.FOLDS, (1,)))
+    found = dataclasses.replace(rows[0].found, sigma=rows[0].found.sigma * math.nan)
+    strange = dataclasses.replace(rows[0], found=found)
+    clean, with_strange = (widths.scattering(each, {}) for each in (rows, [*rows, strange]))
+    assert clean["GALAXY"][0][1] > 5 * scatter.FLOOR
+    assert with_strange == clean
+    assert widths.scattering([strange], {}) == {}
 
 
 def test_mocks_teach_sigma_and_not_what_is_strange(shipped: Likelihood) -> None:

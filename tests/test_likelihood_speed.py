@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -31,9 +33,9 @@ def model(basis: Basis) -> np.ndarray:
     return np.interp(x, rest, c @ basis.vectors, left=0.0, right=0.0)
 
 
-def of(arm: Arm) -> Spectra:
-    n = len(arm.flux)
-    return Spectra((arm,), np.arange(n), np.arange(n, dtype=np.int32))
+def of(*arms: Arm) -> Spectra:
+    n = len(arms[0].flux)
+    return Spectra(arms, np.arange(n), np.arange(n, dtype=np.int32))
 
 
 def spectra(flux: np.ndarray, snr: float) -> Spectra:
@@ -149,6 +151,29 @@ def test_a_row_is_the_same_whatever_the_batch(shipped: Likelihood) -> None:
             getattr(together, name)[::3], rows, rtol=1e-6, atol=1e-8, equal_nan=True
         ), name
     assert np.array_equal(together.zwarn[::3], np.concatenate([one.zwarn for one in alone]))
+
+
+@pytest.mark.parametrize(("first", "count"), [(0, 12), (2000, 40), (0, 160), (3200, 400)])
+def test_a_row_with_few_good_pixels_is_the_same_beside_full_rows(
+    shipped: Likelihood, first: int, count: int
+) -> None:
+    """In two arms, in one of which it has no more than so many; in the other it has none."""
+    arm = mixed(shipped)[:3].arms[0]
+    ivar = arm.ivar.copy()
+    ivar[0] = 0
+    ivar[0, first : first + count] = arm.ivar[0, first : first + count]
+    arms = [
+        Arm(name, arm.wave[part], arm.flux[:, part], ivar[:, part])
+        for name, part in (("B", slice(2000)), ("R", slice(2000, None)))
+    ]
+    one = [dataclasses.replace(a, flux=a.flux[:1], ivar=a.ivar[:1], good=None) for a in arms]
+    alone, beside = (shipped.predict(Chunk(of(*a)), frozenset({"model"})) for a in (one, arms))
+    for name in ("z", "sigma", "prob", "chi2", "deltachi2"):
+        mine, other = getattr(alone, name)[0], getattr(beside, name)[0]
+        assert np.allclose(mine, other, rtol=1e-4, atol=1e-5, equal_nan=True), name
+    assert (alone.zwarn[0], alone.best[0]) == (beside.zwarn[0], beside.best[0])
+    for mine, other in zip(alone.model or (), beside.model or (), strict=True):
+        assert np.allclose(mine[0], other[0], rtol=1e-4, atol=1e-5)
 
 
 def test_ends_without_data_cost_nothing_and_change_nothing(shipped: Likelihood) -> None:

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from zspec import ConfigError, SpectrumBatch, WaveGrid, checkpoint
+from zspec.proposal import provenance, samples, training
 from zspec.proposal import recipe as recipes
-from zspec.proposal import samples, training
 from zspec.proposal.augment import AugmentSettings, augment
 from zspec.proposal.inputs import CHANNELS, channels
 from zspec.proposal.model import Bins, ProposalModel
@@ -191,6 +191,16 @@ def test_distance_is_mahalanobis_to_the_nearest_class():
     assert between[0] == pytest.approx(25 * math.sqrt(6) / 3, rel=0.05)
 
 
+def test_distance_is_learned_on_the_cpu():
+    """Wherever the model is: a GPU has no part in it, and may have no float64."""
+    torch.manual_seed(2)
+    model, features, label = untrained(), torch.randn(60, 6), torch.arange(60) % 3
+    with torch.device("meta"):  # where what names no device would be made
+        model.learn_distance(features, label)
+    assert model.whitening.isfinite().all()
+    assert model.distance(features.numpy()).max() < 10
+
+
 def test_targets_are_blurred_truths():
     bins = Bins(GRID)
     ln_z = torch.tensor([0.3, 0.3001, 9.0, math.nan, 0.0])
@@ -337,6 +347,39 @@ def test_mock_spectra_of_two_surveys(tmp_path):
     stored = checkpoint.metadata(tmp_path / "train.safetensors")["of"]
     other = dataclasses.replace(recipe, seed=2)
     assert samples._identity(other, "train", None) != stored
+
+
+def test_sources_of_another_recipe_are_not_reused(tmp_path, monkeypatch):
+    monkeypatch.setattr("zspec.training.find_recipe", lambda name: {"learn": "sources", "of": name})
+    monkeypatch.setattr("zspec.training.train", save_sources)
+    one = recipes.parse({"data": {"sources": "one", "survey": [{"name": "sdss"}]}})
+    other = dataclasses.replace(one, data=dataclasses.replace(one.data, sources="other"))
+    made = []
+    for recipe in (one, one, other):
+        path = samples._sources(recipe, tmp_path, tmp_path)
+        made.append(float(checkpoint.load(path)[0]["number"]))
+    assert made[0] == made[1] != made[2]
+
+
+def save_sources(recipe, data, path, overwrite=False):
+    assert overwrite or not path.exists()
+    checkpoint.save(path, {"number": torch.rand(1)}, {"holds": "sources"})
+
+
+def test_what_a_file_was_made_of(tmp_path):
+    """Recipe, every file it reads, and what else decides it."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "list.csv").write_text("a")
+    (tmp_path / "own" / "spectra.fits").write_text("b")
+    recipe = {"manifest": "own/list.csv", "seed": 1}
+    was = provenance.identity(recipe, tmp_path, 3)
+    assert was == provenance.identity(dict(recipe), tmp_path, 3)
+    changed = [
+        provenance.identity({**recipe, "seed": 2}, tmp_path, 3),
+        provenance.identity(recipe, tmp_path, 4),
+    ]
+    (tmp_path / "own" / "spectra.fits").write_text("c")
+    assert len({was, *changed, provenance.identity(recipe, tmp_path, 3)}) == 4
 
 
 def test_sources_of_no_redshift_are_drawn_at_all(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,6 +15,7 @@ from astropy.io import fits
 from typer.testing import CliRunner
 
 from zspec import (
+    ConfigError,
     InputError,
     OutputError,
     ZspecError,
@@ -317,7 +319,9 @@ def test_killed_at_random_moments_and_resumed(tmp_path):
     words = [sys.executable, str(HERE / "kill_and_resume.py"), str(tmp_path), "7", "10"]
     ran = subprocess.run(words, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
-    assert json.loads(ran.stdout)["killed"] >= 5
+    told = json.loads(ran.stdout)
+    assert told["killed"] >= 5
+    assert told["with shards"] > 0
 
 
 def test_a_file_that_changes_while_it_is_read_has_no_rows(
@@ -340,6 +344,127 @@ def test_a_file_that_changes_while_it_is_read_has_no_rows(
     assert zspec(*command("--retry-failed")).exit_code == 0
     rows = catalog.read(Path("z.fits")).redshifts
     assert rows["TARGETID"].tolist() == [*range(1, 21), *range(40, 75), 7, 7, -3]
+
+
+def test_a_file_that_grew_since_it_was_counted_has_no_rows(zspec, night, toy_file, estimator):
+    source = Source(Path("toy-b.fits"), "toy")
+    units = work.split(source, 16)
+    toy_file("new.fits", range(30, 90)).replace("toy-b.fits")
+    done = prediction.predict_unit(units[0], estimator, prediction.Task(2))
+    assert done.rows == 0
+    assert "toy-b.fits: changed while it was read" in done.error
+    unit = work.split(source, 16)[0]
+    assert prediction.predict_unit(unit, estimator, prediction.Task(2)).rows == 16
+
+
+def test_a_file_cut_in_two_ways_has_no_rows(zspec, expected, monkeypatch):
+    """Its rows cannot be counted for a moment, as where a disk does not answer."""
+    from zspec import sources
+
+    with pytest.raises(Stopped):
+        zspec(*command(), stop=8)
+    count = sources.count
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(
+            sources, "count", lambda source: 0 if "-a" in str(source) else count(source)
+        )
+        assert zspec(*command("--resume")).exit_code == 1
+    made = catalog.read(Path("z.fits"))
+    assert [file for file, _ in made.failures] == ["toy-a.fits"]
+    assert "was cut in two ways" in made.failures[0][1]
+    assert len(made.redshifts) == 38
+    assert zspec(*command("--retry-failed")).exit_code == 0
+    assert Path("z.fits").read_bytes() == expected
+
+
+def test_inputs_of_another_spelling_are_refused(zspec, expected):
+    there = [str(path.absolute()) for path in sorted(Path().glob("toy-*.fits"))]
+    words = ["predict", *there, "-o", "z.fits", "--chunk", "2"]
+    with pytest.raises(Stopped):
+        zspec(*command(), stop=25)
+    with pytest.raises(ConfigError, match=r"begun with an input named toy-a\.fits; name inputs as"):
+        zspec(*words, "--resume")
+    assert zspec(*command("--resume")).exit_code == 0
+    assert Path("z.fits").read_bytes() == expected
+    with pytest.raises(ConfigError, match=r"begun with an input named toy-a\.fits; name inputs as"):
+        zspec(*words, "--resume")
+    assert zspec(*words, "--resume", "--overwrite").exit_code == 0
+    assert catalog.read(Path("z.fits")).redshifts["FILE"][0] == there[0]
+
+
+def test_other_options_start_anew_on_request_only(zspec, expected):
+    with pytest.raises(Stopped):
+        zspec(*command(), stop=25)
+    other = ["predict", *command()[1:-2], "--chunk", "4"]
+    assert zspec(*other, "--resume", "--overwrite").exit_code == 0
+    assert catalog.read(Path("z.fits")).header["CHUNK"] == 4
+    assert not Path("z.parts").exists()
+    with pytest.raises(ConfigError, match=r"z\.fits: CHUNK was 4 and is 2; give what it had"):
+        zspec(*command("--resume"))
+    assert zspec(*command("--resume", "--overwrite")).exit_code == 0
+    assert Path("z.fits").read_bytes() == expected
+
+
+def test_an_unfinished_run_may_replace_a_catalogue_of_other_options(zspec, expected):
+    zspec("predict", *command()[1:-2], "--chunk", "4")
+    with pytest.raises(Stopped):
+        zspec(*command(), stop=25)
+    assert zspec(*command("--resume")).exit_code == 0
+    assert Path("z.fits").read_bytes() == expected
+
+
+def test_a_killed_second_try_keeps_what_was_finished(zspec, expected, estimator):
+    good = Path("toy-b.fits").read_bytes()
+    Path("toy-b.fits").write_bytes(good[:5000])
+    assert zspec(*command()).exit_code == 1
+    Path("toy-b.fits").write_bytes(good)
+    with pytest.raises(Stopped):
+        zspec(*command("--retry-failed"), stop=10)
+    assert Path("z.parts").exists()
+    estimator.calls.clear()
+    assert zspec(*command("--resume")).exit_code == 0
+    assert sum(estimator.calls) == 35 - 16
+    assert Path("z.fits").read_bytes() == expected
+
+
+def test_an_older_file_in_the_place_of_one_is_read(zspec, expected, toy_file):
+    Path("z.fits").write_bytes(expected)
+    older = toy_file("new.fits", range(101, 121))
+    os.utime(older, (1e9, 1e9))
+    older.replace("toy-a.fits")
+    assert zspec(*command("--resume")).exit_code == 0
+    assert catalog.read(Path("z.fits")).redshifts["TARGETID"][0] == 101
+
+
+def test_what_a_run_at_work_made_meanwhile_is_left_alone(zspec, expected, monkeypatch):
+    """The other one makes its folder after this one looked for it."""
+    names = [str(path) for path in sorted(Path().glob("toy-*.fits"))]
+    other = shards.Shards(Path("z.fits"), names, {"CHUNK": 2}, {})
+    this = shards.Shards(Path("z.fits"), names, {"CHUNK": 2}, {})
+    monkeypatch.setattr(this, "_load_output", other._make_folder)
+    this.begin(resume=True, retry=False, overwrite=False)
+    assert sorted(path.name for path in Path("z.parts").iterdir()) == ["lock", "manifest.json"]
+    this.discard()
+    assert Path("z.parts/manifest.json").exists()
+    other.discard()
+
+
+def test_a_folder_without_manifest_is_cleared(zspec, expected):
+    Path("z.parts").mkdir()
+    Path("z.parts/shard-000001.fits").write_bytes(b"half")
+    assert zspec(*command()).exit_code == 0
+    assert Path("z.fits").read_bytes() == expected
+    assert not Path("z.parts").exists()
+
+
+def test_units_of_two_states_of_a_file_are_not_merged(zspec, expected):
+    with pytest.raises(Stopped):
+        zspec(*command(), stop=12)
+    first, second = sorted(Path("z.parts").glob("shard-*.fits"))
+    with fits.open(second, mode="update") as hdus:
+        hdus["UNITS"].data["STAMP"] = "7:7"
+    with pytest.raises(InputError, match=r"toy-a\.fits: changed between two of these"):
+        zspec("merge", first, second, "-o", "m.fits")
 
 
 def test_a_link_is_written_where_it_points(zspec, expected):
@@ -377,6 +502,11 @@ def test_the_time_of_each_stage_is_told(zspec, night, estimator, monkeypatch):
     units = [line for line in units if line["event"] == "unit"]
     assert sum(line["spectra"] for line in units) == 58
     assert units[0]["seconds"]["network"] == 0.25 * 8
+
+
+def test_a_limit_of_memory_that_nothing_would_keep_to_is_refused(zspec, night):
+    with pytest.raises(ConfigError, match="--max-memory limits --workers or --cluster"):
+        zspec(*command("--max-memory", "3GB"))
 
 
 @pytest.mark.parametrize("text", ["many", "-1GB", "0", "3 apples", ""])

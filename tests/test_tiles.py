@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 
 import fitsio
@@ -28,6 +29,17 @@ def test_tiles_are_what_cfitsio_reads(tmp_path, kind, shape, method):
             read = file.image("A", rows)
             assert read.dtype == data.dtype
             assert np.array_equal(read, data[rows if rows else slice(None)])
+
+
+@pytest.mark.parametrize("method", ["GZIP", "GZIP_2"])
+def test_an_image_of_one_axis_is_left_to_cfitsio(tmp_path, method):
+    data = np.random.default_rng(3).normal(0, 50, 300).astype("f4")
+    path = tmp_path / "a.fits"
+    with fitsio.FITS(str(path), "rw") as made:
+        made.write(data, compress=method, qlevel=0, extname="A")
+    with open_fits(path) as file:
+        assert np.array_equal(file.image("A"), data)
+        assert np.array_equal(file.image("A", slice(3, 99)), data[3:99])
 
 
 @pytest.mark.parametrize("more", [{"compress": "RICE"}, {"compress": "GZIP", "tile_dims": [2, 9]}])
@@ -90,5 +102,32 @@ def test_a_tile_without_size_does_not_end_the_process(packed, size, card):
     with open_fits(other) as file, pytest.raises(InputError, match=f"without pixels: {card}"):
         file.image("A")
     other.write_bytes(other.read_bytes().replace(b"XTENSION= 'BIN", b"XTENSION= BIN "))
-    with pytest.raises(InputError), open_fits(other) as file:
+    with pytest.raises(InputError, match=f"without pixels: {card}"), open_fits(other) as file:
         file.image("A")
+    gzipped = path.with_name("c.fits.gz")
+    gzipped.write_bytes(gzip.compress(other.read_bytes()))
+    with pytest.raises(InputError, match=f"without pixels: {card}"), open_fits(gzipped) as file:
+        file.image("A")
+
+
+def test_a_card_between_two_blocks_of_a_gzipped_file_is_found(packed, monkeypatch):
+    path, whole, _ = packed
+    other = path.with_name("d.fits.gz")
+    at = whole.index(b"ZTILE1  =")
+    other.write_bytes(gzip.compress(whole[: at + 10] + b"0".rjust(20) + whole[at + 30 :]))
+    for size in (at + 3, at + 15, at + 29):
+        monkeypatch.setattr(tiles, "AT_ONCE", size)
+        tiles._searched.cache_clear()
+        with pytest.raises(ValueError, match="without pixels: ZTILE1"):
+            tiles.check(other)
+
+
+def test_a_gzipped_image_is_read(packed):
+    path, whole, data = packed
+    other = path.with_name("e.fits.gz")
+    other.write_bytes(gzip.compress(whole))
+    with open_fits(other) as file:
+        assert np.array_equal(file.image("A"), data)
+    other.write_bytes(gzip.compress(whole)[:-100])
+    with pytest.raises(InputError, match="is damaged"), open_fits(other):
+        pass

@@ -144,6 +144,41 @@ def test_a_file_that_cannot_be_read_costs_itself_only(zspec, toy_file, toy, monk
     assert [path.name for path in Path("out").iterdir()] == ["toy-b.zspec.fits"]
 
 
+def test_a_killed_worker_and_a_sick_disk_cost_their_file_only(zspec, toy_file, toy, monkeypatch):
+    from zspec import engine, headers, workers
+
+    run, locate = engine.Here.run, headers.locate
+
+    def killed(self, units, progress):
+        for unit in units:
+            if unit.file == "toy-a.fits":
+                raise workers.WorkerKilled("toy-a.fits: a worker was killed")
+            yield from run(self, [unit], progress)
+
+    def stale(path):
+        if path.name == "toy-b.fits":
+            raise OSError(116, "Stale file handle")
+        return locate(path)
+
+    monkeypatch.setattr(engine.Here, "run", killed)
+    monkeypatch.setattr(headers, "locate", stale)
+    for name in "abc":
+        toy_file(f"toy-{name}.fits", [1])
+    ran = zspec(*NIGHT, "--idle", "0.5")
+    assert ran.exit_code == 1
+    assert "toy-a.fits: a worker was killed" in ran.stderr
+    assert "toy-b.fits: cannot be read (Stale file handle)" in ran.stderr
+    assert [path.name for path in Path().glob("*.zspec.fits")] == ["toy-c.zspec.fits"]
+
+
+def test_what_an_older_run_left_is_done_anew(zspec, toy_file):
+    toy_file("toy-a.fits", [1])
+    Path("toy-a.zspec.parts").mkdir()
+    Path("toy-a.zspec.parts/manifest.json").write_text('{"format": 1, "cards": {"ZSPECVER": "0"}}')
+    assert zspec(*NIGHT, "--idle", "0.5").exit_code == 0
+    assert [path.name for path in Path().glob("*.zspec.*")] == ["toy-a.zspec.fits"]
+
+
 def test_another_file_of_that_name_is_not_replaced(zspec, toy_file):
     toy_file("toy-a.fits", [1])
     Path("toy-a.zspec.fits").write_text("mine")

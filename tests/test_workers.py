@@ -65,6 +65,9 @@ def kill_first(units):
 
 def test_a_worker_that_is_killed_is_said_in_one_line(units):
     pool = workers.Pool(Loader("likelihood"), TASK, 1)
-    with pool, pytest.raises(ZspecError, match="nearby was killed") as caught:
-        list(pool.run(kill_first(units), lambda report: None))
+    with pool:
+        with pytest.raises(ZspecError, match="nearby was killed") as caught:
+            list(pool.run(kill_first(units), lambda report: None))
+        again = list(pool.run(units[:1], lambda report: None))  # with new workers
+        assert [one.rows for one in again] == [2]
     assert "\n" not in str(caught.value)

@@ -61,12 +61,29 @@ def perform(job: Job, unit: Unit) -> Result:
     """One unit, in a worker of a cluster. Raises ConfigError where the worker is not like us."""
     import torch
 
-    with _alone, contextlib.chdir(job.folder):
+    with _alone, _within(job.folder):
         if job.token not in _loaded:
             _loaded.clear()
             _loaded[job.token] = _load(job)
         torch.set_num_threads(job.loader.threads)  # of this thread, which need not be the loader's
         return predict_unit(unit, _loaded[job.token], job.task)
+
+
+@contextlib.contextmanager
+def _within(folder: str) -> Iterator[None]:
+    """In the folder where names of inputs begin. Raises ConfigError where it is not there."""
+    before = os.getcwd()
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise ConfigError(
+            f"worker on {socket.gethostname()}: {folder}: {error.strerror}; workers need the file "
+            "system of this run"
+        ) from None
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 def _load(job: Job) -> Estimator:

@@ -21,6 +21,9 @@ log = logging.getLogger("zspec")
 
 ANSWER = "30s"
 """How long a scheduler may take to answer."""
+ENVIRONMENT = {f"{name}_NUM_THREADS": 1 for name in ("OMP", "MKL", "OPENBLAS")}
+"""Of a worker. Dask's own sets MALLOC_TRIM_THRESHOLD_ too, which makes every large array a system
+call: a fit takes twice as long."""
 EXPECTED = (
     "local:2 (processes of this machine), slurm, slurm:FILE.toml, tcp://HOST:PORT or a scheduler's "
     "JSON file"
@@ -74,17 +77,19 @@ def _local(place: str, count: str, limit: int | None) -> Any:
 
 def start_local(workers: int, limit: int | None) -> Any:
     """Processes of this machine, of one thread each, that listen on loopback alone."""
+    import dask
     import distributed
 
-    return distributed.LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
-        memory_limit=limit // workers if limit else "auto",
-        silence_logs=logging.ERROR,
-    )
+    with dask.config.set({"distributed.nanny.pre-spawn-environ": ENVIRONMENT}):
+        return distributed.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            memory_limit=limit // workers if limit else "auto",
+            silence_logs=logging.ERROR,
+        )
 
 
 def _slurm(place: str, file: str) -> Any:

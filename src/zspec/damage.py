@@ -11,6 +11,19 @@ from typing import Any
 from zspec.headers import BLOCK
 
 
+def unreadable(path: Path) -> str:
+    """Why a file cannot be opened, in words; empty where it may be tried. May raise OSError."""
+    if not path.exists():
+        return "no such file"
+    if path.is_dir():
+        return "is a folder; a FITS file was expected"
+    if set("[]") & set(path.name):
+        return "cfitsio takes [ and ] in a name for its own syntax; rename it"
+    if path.stat().st_size == 0:
+        return "is empty"
+    return "" if os.access(path, os.R_OK) else "may not be read (permission)"
+
+
 def missing_bytes(path: Path, handle: Any) -> str:
     """What a file lacks, in words; empty for a whole one.
 

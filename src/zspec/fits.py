@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zspec import headers, tiles
-from zspec.damage import brief, missing_bytes
+from zspec.damage import brief, missing_bytes, unreadable
 from zspec.errors import InputError, OutputError
 from zspec.survey import HDU
 
@@ -48,6 +48,8 @@ class FitsFile:
             tiles.check(self.path)
         except ValueError as error:
             raise InputError(f"{self.path}: is damaged ({error})") from None
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be read ({brief(error)})") from None
         return _open(self.path)
 
     def close(self) -> None:
@@ -179,17 +181,12 @@ def open_fits(path: Path | str) -> Iterator[FitsFile]:
     Raises InputError with one line where it is missing, empty, truncated or no FITS file.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; a FITS file was expected")
-    if set("[]") & set(path.name):
-        raise InputError(f"{path}: cfitsio takes [ and ] in a name for its own syntax; rename it")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: is empty")
-    if not os.access(path, os.R_OK):
-        raise InputError(f"{path}: may not be read (permission)")
-    opened = FitsFile(path)
+    try:
+        if said := unreadable(path):
+            raise InputError(f"{path}: {said}")
+        opened = FitsFile(path)
+    except OSError as error:  # it went meanwhile, or its disk does not answer
+        raise InputError(f"{path}: cannot be read ({error.strerror or brief(error)})") from None
     try:
         yield opened
     finally:

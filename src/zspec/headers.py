@@ -25,6 +25,12 @@ CARD = 80
 """Bytes of a card."""
 AT_ONCE = 12 * BLOCK
 """Bytes of a header that are read at once."""
+LONGEST = 1 << 24
+"""Bytes of a header beyond which it is damaged: its end is not looked for any further."""
+MOST_COLUMNS = 999
+"""Of a table (FITS standard 4.0, section 7.3.1)."""
+WIDEST = 1 << 31
+"""Bytes from which on numpy has no type for a field."""
 END = b"END".ljust(CARD)
 NUMBERS = {"B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
 """Codes of TFORM that numpy knows as they stand in the file (FITS standard 4.0, table 18)."""
@@ -77,9 +83,11 @@ class Part:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Names of the columns of a table, in upper case."""
-        count = range(1, self.number("TFIELDS", 0) + 1) if self.kind == "table" else range(0)
-        return tuple(self.text(f"TTYPE{i}").upper() for i in count)
+        """Names of the columns of a table, in upper case. ValueError for an impossible number."""
+        count = self.number("TFIELDS", 0) if self.kind == "table" else 0
+        if not 0 <= count <= MOST_COLUMNS:
+            raise ValueError(f"{count} columns")
+        return tuple(self.text(f"TTYPE{i}").upper() for i in range(1, count + 1))
 
 
 class Cards(Mapping[str, Any]):
@@ -158,18 +166,19 @@ def _parts(raw: BinaryIO, size: int) -> Iterator[Part]:
 def _header(raw: BinaryIO, at: int, first: bytes) -> bytes | None:
     """The blocks of the header at byte ``at``; None where there is no further HDU."""
     raw.seek(at)
-    text = b""
-    while more := raw.read(AT_ONCE):
+    text = bytearray()
+    while len(text) < LONGEST and (more := raw.read(AT_ONCE)):
+        known = len(text)  # whole cards: the last one is not cut
         text += more
         if not text.startswith(first):
             if at == 0 or text.startswith(first[:-1]):
                 raise ValueError("no FITS")
             return None
-        end = text.find(END)
+        end = text.find(END, known)
         while end % CARD and end > 0:
             end = text.find(END, end + 1)
         if end > 0:
-            return text[: (end // BLOCK + 1) * BLOCK]
+            return bytes(text[: (end // BLOCK + 1) * BLOCK])
     raise ValueError("header without end")
 
 
@@ -193,9 +202,11 @@ def _data_bytes(part: Part) -> int:
     axes = [part.number(f"NAXIS{i}") for i in range(1, part.number("NAXIS") + 1)]
     if not axes:
         return 0
-    if min(axes) < 0 or value(part.cards.get("GROUPS", "")) is True:
-        raise ValueError("random groups")
     each, count = part.number("PCOUNT", 0), part.number("GCOUNT", 1)
+    if min(each, count, *axes) < 0:  # what is next would stand before this
+        raise ValueError("a negative size")
+    if value(part.cards.get("GROUPS", "")) is True:
+        raise ValueError("random groups")
     return abs(part.number("BITPIX")) // 8 * count * (each + math.prod(axes))
 
 
@@ -241,6 +252,8 @@ def _row(forms: tuple[str, ...]) -> np.dtype[Any]:
         if not found:
             raise ValueError(f"TFORM{i + 1} = {form!r}")
         count, code = int(found[1] or 1), found[2]
+        if count >= WIDEST:
+            raise ValueError(f"TFORM{i + 1} = {form!r}")
         if count and code in NUMBERS:
             kind = np.dtype((NUMBERS[code], (count,) if count > 1 else ()))
         elif count and code == "A" and not found[3]:

@@ -141,13 +141,16 @@ def ordered(done: Sequence[Record]) -> list[Record]:
 
 
 def check_whole(done: Sequence[Record]) -> None:
-    """Raise InputError where a unit is there twice, or rows of a file are missing between units.
+    """Raise InputError where units of a file are there twice, missing, or of two states of it.
 
     ``done`` is in order. A file that failed need not be whole.
     """
     failed = {one.file for one in done if one.error}
     reached: dict[str, int] = {}
+    stamps: dict[str, str] = {}
     for one in done:
+        if one.file not in failed and stamps.setdefault(one.file, one.stamp) != one.stamp:
+            raise InputError(f"{one.file}: changed between two of these; predict it again")
         start, stop = one.span or (0, 1)
         if start < reached.get(one.file, 0):
             raise InputError(f"{one.file}: is in two of these catalogues; leave one of them out")

@@ -180,6 +180,8 @@ def predict_unit(
     """Tables of one unit. Raises nothing but what is wrong with the command itself."""
     source = unit.source
     result = Result(unit, source.survey or "", stamp=work.stamp(source.path))
+    if unit.stamp not in ("", result.stamp):  # it may have more rows by now
+        return result.failed(f"{source.path}: changed while it was read; predict it again")
     try:
         _fill(result, estimator, task, progress)
     except InputError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -244,3 +244,24 @@ def tables_of(records: Sequence[Record]) -> list[str]:
     """Names of the tables of a catalogue of these units, in their order."""
     there = {hdu for one in records for hdu in one.layouts}
     return [hdu for hdu in catalog.HDUS if hdu in PER_ROW or hdu in there]
+
+
+def whole(done: Iterable[Record]) -> set[str]:
+    """Files of which no unit is missing."""
+    rows: dict[str, int] = {}
+    complete = set()
+    for one in done:
+        start, stop = one.span or (0, 0)
+        rows[one.file] = rows.get(one.file, 0) + stop - start
+        if rows[one.file] == one.of:  # 0 of a file that is one unit
+            complete.add(one.file)
+    return complete
+
+
+def placed(done: Sequence[Record], shard: Path) -> Iterator[Record]:
+    """The same units without their rows, which now stand in a shard one after the other."""
+    at = dict.fromkeys(catalog.HDUS, 0)
+    for one in done:
+        yield replace(one, shard=shard, tables={}, first={hdu: at[hdu] for hdu in one.layouts})
+        for hdu, layout in one.layouts.items():
+            at[hdu] += layout.rows

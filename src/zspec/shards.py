@@ -12,14 +12,14 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 from zspec import catalog, manifest, merging, records, work
 from zspec.catalog import Labels
-from zspec.errors import InputError, OutputError
+from zspec.errors import ConfigError, InputError, OutputError
 from zspec.merging import Seen, ignore
 from zspec.prediction import Result, refuse_if_none
 from zspec.records import Record
@@ -73,28 +73,47 @@ class Shards:
     def begin(self, resume: bool, retry: bool, overwrite: bool) -> None:
         """Take up what an earlier run finished, where that is asked for.
 
-        ``retry`` drops what failed. Raises OutputError where another run is unfinished or at work,
-        and ConfigError where the unfinished one had other options.
+        ``retry`` drops what failed; ``overwrite`` starts anew where that run was told something
+        else. Raises OutputError where a run is unfinished or at work, and ConfigError.
         """
-        if self._manifest.exists():
+        if self.folder.exists():
             self._take_lock()
-        if self._manifest.exists():  # and the run that it is of did not end just now
-            if resume or retry:
-                self.header["COMMAND"] = manifest.check(self._manifest, self.header)["COMMAND"]
-                self._load(sorted(self.folder.glob("shard-*.fits")))
-            elif not overwrite:
-                raise OutputError(
-                    f"{self.folder}: holds an unfinished run; go on with --resume, or start again "
-                    "with --overwrite"
-                )
-        elif resume or retry:
-            self._load_output()
-        if not self.done:
+        if resume or retry:
+            try:
+                self._take_up()
+            except (ConfigError, InputError):
+                if not overwrite:
+                    raise
+                self.done = {}
+        elif self._manifest.exists() and not overwrite:
+            raise OutputError(
+                f"{self.folder}: holds an unfinished run; go on with --resume, or start again "
+                "with --overwrite"
+            )
+        if not self.done or not self._manifest.exists():
             self.discard()
         if retry:
             self._drop([one for one in self.done.values() if one.error])
         self._failed = {one.file: one.error for one in self.done.values() if one.error}
-        self._closed = {*self._failed, *whole(self.done.values())}
+        self._closed = {*self._failed, *records.whole(self.done.values())}
+
+    def _take_up(self) -> None:
+        """What an earlier run finished, of this catalogue and of the one that it went on with.
+
+        Raises ConfigError where it was told something else, and InputError.
+        """
+        if not self._manifest.exists():
+            self._load_output()
+            return
+        command = manifest.check(self._manifest, self.header)["COMMAND"]
+        with contextlib.suppress(ConfigError):  # a catalogue that this run is to replace
+            self._load_output()
+        self._drop([one for one in self.done.values() if one.error])  # which it had dropped
+        shards = self._load(sorted(self.folder.glob("shard-*.fits")))
+        again = {one.file for one in shards.values()}
+        self._drop([one for one in self.done.values() if one.file in again])
+        self.done |= shards
+        self.header["COMMAND"] = command
 
     def _take_lock(self) -> None:
         """Keep other runs away. Raises OutputError where one is at work."""
@@ -111,27 +130,39 @@ class Shards:
             self._release()
             raise OutputError(f"{self.folder}: another zspec is at work on it")
 
-    def _load(self, shards: Iterable[Path]) -> None:
+    def _load(self, shards: Iterable[Path]) -> dict[str, Record]:
         """Units of earlier shards whose files did not change; a damaged shard is done again."""
+        found: dict[str, Record] = {}
         for path in shards:
             self._written = max(self._written, int(path.stem.rpartition("-")[2]))
             with contextlib.suppress(InputError):
-                self.done |= {one.name: one for one in records.read_records(path)[0]}
+                found |= {one.name: one for one in records.read_records(path)[0]}
+        self._check_names(found.values())
         now = {name: work.stamp(file) for name, file in self._files.items()}
-        self._drop([r for r in self.done.values() if now[r.file] and r.stamp != now[r.file]])
+        return {key: r for key, r in found.items() if now[r.file] in ("", r.stamp)}
+
+    def _check_names(self, found: Iterable[Record]) -> None:
+        """Raise ConfigError where inputs, the same by their hash, were named in another way."""
+        for one in found:
+            if one.file not in self._files:
+                raise ConfigError(
+                    f"{self.output}: was begun with an input named {one.file}; name inputs as "
+                    "then, or start with --overwrite"
+                )
 
     def _load_output(self) -> None:
-        """Files of a finished catalogue of the same command that did not change since."""
+        """Files of a finished catalogue that did not change since. ConfigError of another one."""
         try:
             found, header, _ = records.read_records(self.output)
         except InputError:
             return
-        if manifest.differing(header, self.header):
-            return
+        if said := manifest.differing(header, self.header):
+            raise ConfigError(f"{self.output}: {said}; give what it had, or start with --overwrite")
+        self._check_names(found)
         self.header["COMMAND"] = header["COMMAND"]
         self.done = {one.file: one for one in found}
         written = self.output.stat().st_mtime_ns
-        self._drop([one for one in found if _time(self._files[one.file]) > written])
+        self._drop([one for one in found if work.changed(self._files[one.file]) > written])
         self._new = len(self.done) < len(found)
 
     def _drop(self, gone: Sequence[Record]) -> None:
@@ -174,7 +205,7 @@ class Shards:
         path = self.folder / f"shard-{self._written:06d}.fits"
         waiting = [self.done[name] for name in self._waiting]
         merging.write_shard(path, self.header, waiting, self._labels, path.with_suffix(".tmp"))
-        for one in placed(waiting, path):
+        for one in records.placed(waiting, path):
             self.done[one.name] = one
         self._waiting.clear()
         self._since = time.monotonic()
@@ -199,6 +230,7 @@ class Shards:
         and OutputError.
         """
         self._fail_what_changed()
+        self._fail_what_is_not_whole()
         places = {file: number for number, file in enumerate(self._files)}
         done = sorted(self.done.values(), key=lambda r: (places[r.file], r.span or (0, 0)))
         if len(self._failed) == len(self._files):
@@ -224,13 +256,35 @@ class Shards:
             if len(stamps) > 1 or now not in ("", *stamps):
                 error = f"{file}: changed while it was read; --retry-failed reads it again"
                 self._failed.setdefault(file, error)
+        self._tell_units()
+
+    def _fail_what_is_not_whole(self) -> None:
+        """A file that was cut in two ways, as its rows could not be counted at first, has none."""
+        units: dict[str, list[Record]] = {}
+        for one in self.done.values():
+            units.setdefault(one.file, []).append(one)
+        for file, parts in units.items():
+            try:
+                merging.check_whole(merging.ordered(parts))
+            except InputError:
+                error = f"{file}: was cut in two ways; --retry-failed reads it again"
+                self._failed.setdefault(file, error)
+        self._tell_units()
+
+    def _tell_units(self) -> None:
+        """Give each unit the error of its file."""
         self.done = {
             key: one if one.error else replace(one, error=self._failed.get(one.file, ""))
             for key, one in self.done.items()
         }
 
     def discard(self) -> None:
-        """Remove what is ours; the manifest goes first, so that half a folder is none."""
+        """Remove what is ours; the manifest goes first, so that half a folder is none.
+
+        Without the lock it is another run's.
+        """
+        if self._lock is None:
+            return
         self._manifest.unlink(missing_ok=True)
         for pattern in ("shard-*.fits", "*.tmp", "lock"):
             for path in self.folder.glob(pattern):
@@ -240,35 +294,6 @@ class Shards:
             self.folder.rmdir()
 
 
-def whole(done: Iterable[Record]) -> set[str]:
-    """Files of which no unit is missing."""
-    rows: dict[str, int] = {}
-    complete = set()
-    for one in done:
-        start, stop = one.span or (0, 0)
-        rows[one.file] = rows.get(one.file, 0) + stop - start
-        if rows[one.file] == one.of:  # 0 of a file that is one unit
-            complete.add(one.file)
-    return complete
-
-
-def placed(done: Sequence[Record], shard: Path) -> Iterator[Record]:
-    """The same units without their rows, which now stand in a shard one after the other."""
-    at = dict.fromkeys(catalog.HDUS, 0)
-    for one in done:
-        yield replace(one, shard=shard, tables={}, first={hdu: at[hdu] for hdu in one.layouts})
-        for hdu, layout in one.layouts.items():
-            at[hdu] += layout.rows
-
-
 def _stem(path: Path) -> str:
     """The name of a catalogue without its endings."""
     return path.name.removesuffix(".gz").removesuffix(".fits")
-
-
-def _time(file: str) -> int:
-    """When a file was written last; 0 where it is gone."""
-    try:
-        return os.stat(file).st_mtime_ns
-    except OSError:
-        return 0

@@ -6,10 +6,12 @@ zlib says what is wrong. Other algorithms, and pixels that were quantized or sca
 
 from __future__ import annotations
 
+import gzip
 import math
 import mmap
 import re
 import zlib
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zspec import headers
+from zspec.damage import brief
 from zspec.headers import Part
 
 KINDS = {8: "u1", 16: ">i2", 32: ">i4", -32: ">f4", -64: ">f8"}
 """numpy's types, by ZBITPIX."""
+AT_ONCE = 1 << 20
+"""Bytes of a gzipped file that are unpacked at once."""
 SCALED = {"BSCALE", "BZERO", "BLANK", "ZBLANK", "ZMASKCMP", "THEAP"}
 """Cards of pixels that are not as they stand in the tiles, or of a heap that is elsewhere."""
 
@@ -37,6 +42,7 @@ def _are_plain(part: Part) -> bool:
     *others, last = (part.number(f"ZTILE{i}") for i in range(part.number("ZNAXIS"), 0, -1))
     return (
         part.compressed
+        and len(part.shape) > 1  # one axis is cut into tiles of several values
         and part.text("ZCMPTYPE") in ("GZIP_1", "GZIP_2")
         and part.number("ZBITPIX") in KINDS
         and not SCALED & set(part.cards)
@@ -55,20 +61,45 @@ NO_SIZE = re.compile(rb"(ZTILE|ZNAXIS)\d+ *= +(0+|-\d+) ")
 def check(path: Path) -> None:
     """Raise ValueError where cfitsio would divide by zero, and end the process: by a size of 0.
 
-    Of a file whose headers cannot be cut into cards all bytes are looked at; not of gzipped ones.
+    Of a file whose headers cannot be cut into cards all bytes are looked at, of a gzipped one
+    those that it holds. ValueError too where they cannot be unpacked.
     """
     parts = headers.locate(path)
     if parts:
         cards = [
             (key, text) for part in parts if part.compressed for key, text in part.cards.items()
         ]
-        found = next((k for k, v in cards if NO_SIZE.match(f"{k}= {v} ".encode())), None)
+        found = next((k for k, v in cards if NO_SIZE.match(f"{k}= {v} ".encode())), "")
     else:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
-            match = NO_SIZE.search(raw)
-        found = match[0].decode() if match else None
+        state = path.stat()
+        found = _searched(path, state.st_size, state.st_mtime_ns)
     if found:
         raise ValueError(f"a compressed image without pixels: {found.split('=')[0].strip()}")
+
+
+@lru_cache(maxsize=8)
+def _searched(path: Path, size: int, changed: int) -> str:
+    """The first card of no size; kept, since a file is opened to be recognised and to be read."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
+        match = _search_unpacked(path) if raw[:2] == b"\x1f\x8b" else NO_SIZE.search(raw)
+        return match[0].decode() if match else ""
+
+
+def _search_unpacked(path: Path) -> re.Match[bytes] | None:
+    """The first card of no size in a gzipped file, which is never unpacked as a whole."""
+    kept = b""
+    try:
+        with gzip.open(path) as unpacked:
+            while block := unpacked.read(AT_ONCE):
+                kept += block
+                if b"ZTILE" in kept or b"ZNAXIS" in kept:  # much faster than the expression
+                    match = NO_SIZE.search(kept)
+                    if match:
+                        return match
+                kept = kept[-headers.CARD :]
+    except (EOFError, OSError, zlib.error) as error:
+        raise ValueError(brief(error)) from None
+    return None
 
 
 def read(path: Path, part: Part, rows: slice) -> NDArray[Any]:

@@ -35,6 +35,8 @@ class Unit:
     """Inputs before its first row, of a file with several units a part of one; for progress."""
     ends: float = 1.0
     """The same of its last row."""
+    stamp: str = ""
+    """What the file looked like when its rows were counted; empty of a file that is one unit."""
 
     @property
     def file(self) -> str:
@@ -66,12 +68,25 @@ def stamp(path: Path | str) -> str:
     return f"{state.st_size}:{state.st_mtime_ns}"
 
 
+def changed(file: str) -> int:
+    """When a file came to be as it is; 0 where it is gone.
+
+    One that was moved here over another may have been written long before.
+    """
+    try:
+        state = os.stat(file)
+        return max(state.st_mtime_ns, state.st_ctime_ns)
+    except OSError:
+        return 0
+
+
 def split(source: Source, size: int, number: int = 0) -> list[Unit]:
     """The units of input number ``number``, ``size`` rows each.
 
     A file is one unit where its adapter does not say how many rows it has, where it is gzipped
     (each unit would unpack all of it) and where it cannot be opened, which its reader then says.
     """
+    state = stamp(source.path)
     try:
         count = 0 if _is_one(source.path) else sources.count(source)
     except (ZspecError, OSError):
@@ -80,7 +95,7 @@ def split(source: Source, size: int, number: int = 0) -> list[Unit]:
         return [Unit(source, place=number, ends=number + 1)]
     ends = [min(at + size, count) for at in range(0, count, size)]
     return [
-        Unit(source, range(at, end), count, number + at / count, number + end / count)
+        Unit(source, range(at, end), count, number + at / count, number + end / count, state)
         for at, end in zip(range(0, count, size), ends, strict=True)
     ]
 

@@ -29,6 +29,11 @@ from zspec.work import Unit
 
 log = logging.getLogger("zspec")
 
+
+class WorkerKilled(ZspecError):
+    """A worker ended before its unit did; others can be started."""
+
+
 AHEAD = 2
 """Units for each worker that are given out at once: one at work, and one that waits."""
 
@@ -120,7 +125,7 @@ class Pool:
         self._pool = None
 
     def run(self, units: Iterable[Unit], progress: Progress) -> Iterator[Result]:
-        """See :class:`~zspec.engine.Engine`. Raises ZspecError where a worker was killed."""
+        """See :class:`~zspec.engine.Engine`. Raises WorkerKilled where one was."""
         first = partial(wait, return_when="FIRST_COMPLETED")
         pairs = keep_busy(units, self._submit, first, self._room)
         return told(map(self._taken, pairs), progress)
@@ -149,7 +154,8 @@ class Pool:
         try:
             return pair[1].result()
         except BrokenProcessPool:
-            raise ZspecError(
+            self.__exit__()  # what comes next has new workers
+            raise WorkerKilled(
                 f"{pair[0].file}: a worker that read this or a file nearby was killed, or could "
                 "not start (out of memory?); go on with --resume, and fewer --workers"
             ) from None

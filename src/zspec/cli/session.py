@@ -124,13 +124,18 @@ def command_line() -> str:
 def choose_engine(
     session: Session, workers: int, cluster: str | None, max_memory: str | None
 ) -> Engine:
-    """What carries the work out. Raises ConfigError where two are asked for."""
+    """What carries the work out.
+
+    Raises ConfigError where two are asked for, and for a limit that nothing would keep to.
+    """
     from zspec import memory
     from zspec.cluster import Cluster, Job
     from zspec.engine import Here
     from zspec.workers import Pool
 
     limit = None if max_memory is None else memory.parse(max_memory)
+    if limit is not None and workers == 1 and cluster is None:
+        raise ConfigError("--max-memory limits --workers or --cluster local:N: give one of them")
     if cluster is not None:
         if workers > 1:
             raise ConfigError("--workers and --cluster are two engines: give one of them")

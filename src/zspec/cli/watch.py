@@ -42,10 +42,11 @@ class Night:
         Raises ZspecError where the next file would fare no better.
         """
         from zspec.cli.terminal import note
+        from zspec.workers import WorkerKilled
 
         try:
             summary = self._make(path)
-        except InputError as error:
+        except (InputError, WorkerKilled) as error:
             self.failed.add(path)
             note(str(error))
             return
@@ -64,7 +65,8 @@ class Night:
         with self.session.shards(place, [path]) as shards:
             try:
                 catalog.check_output(place, [str(path)], self.overwrite)
-                shards.begin(resume=True, retry=True, overwrite=self.overwrite)
+                # what was begun otherwise, as by an older zspec, is of no use any more
+                shards.begin(resume=True, retry=True, overwrite=True)
             except ZspecError as error:
                 raise InputError(str(error)) from None
             return None if shards.is_whole else self.session.carry_out(shards, [path], self.engine)

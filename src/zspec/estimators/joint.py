@@ -77,7 +77,7 @@ class Joint(Estimator):
             raise ConfigError("p(z) needs the likelihood at every redshift: leave out --fast")
         arms, bases = chunk.spectra.arms, self.likelihood.bases
         began = time.perf_counter()
-        proposed = ask(self.proposal, chunk.batch)
+        proposed = ask(self.proposal, chunk.batch).between(bases)
         spent = {"network": time.perf_counter() - began}
         out, widths = Output(len(chunk.spectra), self.classes, arms, want), resolution(arms)
 

@@ -30,7 +30,8 @@ from zspec.likelihood.conformal import intervals, reach
 from zspec.likelihood.output import Output, judge
 from zspec.likelihood.pixels import Native, native
 from zspec.likelihood.published import MODEL_ERROR, digest, read_folder, versions
-from zspec.likelihood.solve import Guide, Solutions, solve
+from zspec.likelihood.ranking import leading
+from zspec.likelihood.solve import Guide, Solutions, scanned, solve
 from zspec.survey import Arm
 
 Array = NDArray[np.float64]
@@ -96,6 +97,8 @@ class Likelihood(Estimator):
         pixels = native(arms)
         widths = resolution(arms)
         seen = pixels.ivar.numpy().any(1)
+        temper = self.calibration.temper
+        alone = Guide(scanned, lambda found: leading(found, self.bases, temper))
         for width in np.unique(widths[seen]):
             rows = np.flatnonzero(seen & (widths == width))
             part = pixels[torch.from_numpy(rows)]
@@ -109,7 +112,7 @@ class Likelihood(Estimator):
                     with_model=True,  # NEGATIVE_EMISSION looks at it
                     device=self.device,
                     keep_scans="zpdf" in want,
-                    guide=guiding(rows),
+                    guide=guiding(rows) or alone,
                 )
             yield rows, part, found
 

@@ -36,7 +36,10 @@ def learned(
     if real:
         changes["conformal"] = widths.conformal_scores(real, 1.0, fit.stretch, fit.scatter)
     if sky:
-        changes["delta"] = threshold(np.array([float(case.ranked(1.0).delta) for case in sky]))
+        gaps = np.array([float(case.ranked(1.0).delta) for case in sky])
+        gaps = gaps[np.isfinite(gaps)]  # infinite: there is no second candidate
+        if len(gaps):
+            changes["delta"] = threshold(gaps)
     made = JointCalibration(weights, dataclasses.replace(fit, **changes))  # type: ignore[arg-type]
     table, good = confidence_table(cases, made)
     learned_from = learn(table, good)
@@ -65,4 +68,5 @@ def limit(cases: Sequence[JointCase]) -> float:
         order = case.ranked(1.0)
         if case.good(order) and case.spectype(order) == case.known.spectype:
             far.append(float(case.proposed.distance[0]))
-    return round(float(np.quantile(far, 1 - FALSE_ALARM)), 2) if far else float("inf")
+    known = [one for one in far if np.isfinite(one)]  # infinite: nothing is near its class
+    return round(float(np.quantile(known, 1 - FALSE_ALARM)), 2) if known else float("inf")

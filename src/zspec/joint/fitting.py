@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from zspec.joint.cases import JointCase
+from zspec.joint.posterior import averages
 from zspec.joint.proposed import numbers
 from zspec.joint.weights import Weights
 from zspec.likelihood.basis import PIXEL_LN
@@ -25,6 +26,8 @@ STEPS = 200
 """Iterations of L-BFGS at most."""
 PULL = 1e-3
 """Penalty on the square of each parameter's distance from its start: keeps idle ones there."""
+HIGHEST = -0.1
+"""ln of the floor at most: a share is below 1."""
 NOTHING = 1e6
 """Stands for infinity, which has no gradient."""
 SPECTYPES = ("GALAXY", "QSO", "STAR")
@@ -43,7 +46,7 @@ class Table:
     held: torch.Tensor
     """(N, T) ln of the network's density over the flat one; -inf: never."""
     average: torch.Tensor
-    """(N, C) the same of its mean over a class."""
+    """(N, C) the same of its mean over a class, beyond its solutions."""
     kind: torch.Tensor
     """(T,) index into ``SPECTYPES``."""
     own: torch.Tensor
@@ -86,10 +89,10 @@ def table(cases: Sequence[JointCase]) -> Table:
 
 def _network(case: JointCase) -> tuple[torch.Tensor, torch.Tensor]:
     """(1, T) and (1, C) ln of the network's density over the flat one, without a floor."""
-    proposed, bases = case.proposed, case.bases
+    proposed, bases, found = case.proposed, case.bases, case.found
     kind = numbers(proposed.kinds, [basis.spectype for basis in bases])
-    held = proposed.excess(kind[case.found.label], case.found.shift * PIXEL_LN, 0.0)
-    return held, proposed.average(0.0)[:, kind]
+    held = proposed.excess(kind[found.label], found.shift * PIXEL_LN, 0.0)
+    return held, averages(found, proposed, bases, 0.0)
 
 
 def _shares(cases: Sequence[JointCase]) -> torch.Tensor:
@@ -108,7 +111,7 @@ def weights_of(theta: torch.Tensor) -> Weights:
         saturation=float(f"{math.exp(saturation):.4g}"),
         network={kind: round(math.exp(b), 4) for kind, b in powers},
         prior={kind: round(p, 3) for kind, p in zip(SPECTYPES, (0.0, *prior), strict=True)},
-        floor=float(f"{math.exp(floor):.3g}"),
+        floor=float(f"{math.exp(min(floor, HIGHEST)):.3g}"),
     )
 
 
@@ -116,7 +119,7 @@ def losses(theta: torch.Tensor, data: Table) -> torch.Tensor:
     """(N,) of each case, by parameters (8,) in the order of ``START``."""
     a, saturation = theta[0].exp(), theta[1].exp()
     power = (a / (1 + data.gain / saturation))[:, None]
-    b, floor = theta[2:5].exp(), theta[7].clamp(max=-0.1)
+    b, floor = theta[2:5].exp(), theta[7].clamp(max=HIGHEST)
     prior = torch.cat([theta.new_zeros(1), theta[5:7]])
 
     def mass(value: torch.Tensor, held: torch.Tensor, kind: torch.Tensor) -> torch.Tensor:

@@ -19,8 +19,11 @@ from zspec.joint.posterior import joined
 from zspec.joint.proposed import NEAR, Proposed
 from zspec.joint.weights import Weights
 from zspec.joint.windows import windows
+from zspec.likelihood import posterior
 from zspec.likelihood.basis import PIXEL_LN, Basis
 from zspec.likelihood.pixels import Native
+from zspec.likelihood.ranking import leading
+from zspec.likelihood.refine import Minima
 from zspec.likelihood.solve import Guide, Solutions, scanned
 
 PROPOSALS = 3
@@ -36,7 +39,7 @@ def guide(proposed: Proposed, bases: Sequence[Basis], weights: Weights, fast: bo
     search = windows if fast else whole
     return Guide(
         search=functools.partial(search, proposed),
-        weigh=lambda found: joined(found, proposed, bases, weights).value,
+        weigh=lambda found: leading(joined(found, proposed, bases, weights), bases, 1.0),
     )
 
 
@@ -57,28 +60,21 @@ def whole(
 def _with_proposals(found: Solutions, proposed: Proposed, bases: Sequence[Basis]) -> Solutions:
     """More columns, for minima of the scan near the network's redshifts; inf where there is none.
 
-    Those that are there already are marked as wanted.
+    Those that are there already are marked as wanted. A new one takes its mass out of ``rest``.
     """
-    wanted = torch.zeros_like(found.fitted)
-    labels: list[int] = []
-    places: list[torch.Tensor] = []
-    depths: list[torch.Tensor] = []
-    for label, shifts, step, values, centres in _proposals(found, proposed, bases):
-        shift, value = _deepest(values, shifts, centres, (NEAR + 0.5) * proposed.width / PIXEL_LN)
-        mine = (found.label == label).nonzero()[:, 0]
-        near = (found.shift[:, mine] - shift[:, None]).abs() <= bases[label].separation
-        wanted[:, mine] |= near
-        known = near.any(1)
-        labels.append(label)
-        places.append(torch.where(known, math.nan, shift))
-        depths.append(torch.where(known, math.inf, value - 2 * math.log(step)))
-    if not labels:
-        return dataclasses.replace(found, wanted=wanted)
-    return _appended(found, wanted, labels, torch.stack(places, 1), torch.stack(depths, 1))
+    before = found.value.shape[1]
+    parts = {name: getattr(found, name).clone() for name in ("value", "basin", "rest")}
+    made = dataclasses.replace(found, wanted=torch.zeros_like(found.fitted), **parts)
+    for label, shifts, values, centres in _proposals(found, proposed, bases):
+        apart, half = bases[label].separation, (NEAR + 0.5) * proposed.width / PIXEL_LN
+        for centre in centres.unbind(1):
+            made = _joined(made, label, *_deepest(values, shifts, centre, half), apart)
+        _weigh(made, label, before, values, shifts, apart)
+    return made
 
 
-Place = tuple[int, torch.Tensor, int, torch.Tensor, torch.Tensor]
-"""Label, shifts (S,), their step, values of the scan (n, S), centre of a window (n,) or NaN."""
+Place = tuple[int, torch.Tensor, torch.Tensor, torch.Tensor]
+"""Label, shifts (S,), values of the scan (n, S), centres of windows (n, PROPOSALS) or NaN."""
 
 
 def _proposals(found: Solutions, proposed: Proposed, bases: Sequence[Basis]) -> Iterator[Place]:
@@ -90,11 +86,9 @@ def _proposals(found: Solutions, proposed: Proposed, bases: Sequence[Basis]) -> 
         if reach < NARROW * proposed.width:
             continue
         number = proposed.kinds.index(bases[mine[0]].spectype)
-        for k in range(PROPOSALS):
-            sure = (peaks.kind[:, k] == number) & (peaks.mass[:, k] > LEAST)
-            centre = torch.where(sure, middle[:, k], math.nan)
-            for j, label in enumerate(mine):
-                yield label, one.shifts, one.step, one.values[:, j], centre
+        centres = torch.where((peaks.kind == number) & (peaks.mass > LEAST), middle, math.nan)
+        for j, label in enumerate(mine):
+            yield label, one.shifts, one.values[:, j], centres
 
 
 def _deepest(
@@ -111,24 +105,48 @@ def _deepest(
     return torch.where(depth.isfinite(), shifts[at], math.nan), depth
 
 
-def _appended(
-    found: Solutions,
-    wanted: torch.Tensor,
-    labels: Sequence[int],
-    shift: torch.Tensor,
-    value: torch.Tensor,
+def _joined(
+    made: Solutions, label: int, shift: torch.Tensor, depth: torch.Tensor, apart: float
 ) -> Solutions:
-    """Solutions with more columns (n, more), which are not yet fitted and wanted."""
+    """With one more minimum of a class at ``shift`` (n,) where it has none nearer than ``apart``.
+
+    Where it has, that one is wanted. The new one has no width yet.
+    """
+    assert made.wanted is not None
+    mine = (made.label == label).nonzero()[:, 0]
+    near = (made.shift[:, mine] - shift[:, None]).abs() <= apart
+    made.wanted[:, mine] |= near
+    new = shift.isfinite() & ~near.any(1)
+    return _appended(made, label, shift.where(new, math.nan), depth.where(new, math.inf))
+
+
+def _appended(found: Solutions, label: int, shift: torch.Tensor, value: torch.Tensor) -> Solutions:
+    """Solutions with one more column, which is not yet fitted, and wanted."""
     nan, no = torch.full_like(value, math.nan), torch.zeros_like(value, dtype=torch.bool)
     more = dict.fromkeys(("sigma", "chi2", "outliers", "light", "own", "misfit", "spike"), nan)
-    more |= {"shift": shift, "value": value, "basin": torch.ones_like(value)}
-    more |= {"fitted": no, "settled": no}
+    more |= {"shift": shift, "value": value, "basin": torch.zeros_like(value)}
+    more |= {"fitted": no, "settled": no, "wanted": value.isfinite()}
     made: dict[str, Any] = {
-        name: torch.cat([getattr(found, name), part], 1) for name, part in more.items()
+        name: torch.cat([getattr(found, name), part[:, None]], 1) for name, part in more.items()
     }
-    return dataclasses.replace(
-        found,
-        label=torch.cat([found.label, torch.tensor(labels)]),
-        wanted=torch.cat([wanted, value.isfinite()], 1),
-        **made,
-    )
+    return dataclasses.replace(found, label=torch.cat([found.label, torch.tensor([label])]), **made)
+
+
+def _weigh(
+    made: Solutions,
+    label: int,
+    before: int,
+    values: torch.Tensor,
+    shifts: torch.Tensor,
+    apart: float,
+) -> None:
+    """Share the scan (n, S) of a class anew where it has a minimum beyond column ``before``."""
+    mine = (made.label == label).nonzero()[:, 0]
+    rows = made.shift[:, mine[mine >= before]].isfinite().any(1).nonzero()[:, 0]
+    at = (rows[:, None], mine)
+    shift, sigma = made.shift[at], made.sigma[at]
+    level = made.value[at] - posterior.spacious(sigma, made.basin[at])
+    basin, rest = posterior.basins(values[rows], Minima(shift, level, sigma), shifts, apart)
+    made.value[at] = level + posterior.spacious(sigma, basin)
+    made.basin[at] = basin
+    made.rest[rows, label] = rest

@@ -35,7 +35,7 @@ def joined(
     power = powers(found, weights)
     level = found.null[:, None]
     said = opinions(found, proposed, bases, weights)
-    beyond = proposed.average(weights.floor)[:, numbers(proposed.kinds, _spectypes(bases))]
+    beyond = averages(found, proposed, bases, weights.floor)
     return dataclasses.replace(
         found,
         value=power * (found.value - level) - said,
@@ -59,6 +59,18 @@ def opinions(
     excess = proposed.excess(kind, found.shift * PIXEL_LN, weights.floor)
     b, prior = _by_class(bases, weights)
     return 2 * (b[found.label] * excess + prior[found.label])
+
+
+def averages(
+    found: Solutions, proposed: Proposed, bases: Sequence[Basis], floor: float
+) -> torch.Tensor:
+    """(n, class) ln q on average where ``rest`` is: a class' redshifts beyond its minima."""
+    out = []
+    for label, basis in enumerate(bases):
+        u, half = found.shift[:, found.label == label] * PIXEL_LN, basis.separation * PIXEL_LN
+        free = (proposed.reached(basis) - proposed.covered(u - half, u + half)).clamp(min=0)
+        out.append(proposed.average(proposed.kinds.index(basis.spectype), free, floor))
+    return torch.stack(out, 1)
 
 
 def evidence(found: Solutions) -> torch.Tensor:

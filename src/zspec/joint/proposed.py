@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from zspec.batch import SpectrumBatch
 from zspec.grid import WaveGrid
+from zspec.likelihood.basis import Basis
 
 NEAR = 3
 """Bins on either side that count as the same redshift: 1000 km/s for bins of 1.15e-3."""
@@ -79,12 +80,14 @@ class Proposed:
     """(n,) from the training set, in feature space."""
     blank: torch.Tensor
     """(n,) probability that nothing is there."""
+    flat: float
+    """Ln of the density that is the same for all spectypes and redshifts that the network knows."""
 
     def __getitem__(self, rows: NDArray[np.intp] | torch.Tensor) -> Proposed:
         """Of some of the spectra."""
         at = torch.as_tensor(rows)
-        parts = (self.log_q[at], self.edges, self.kinds, self.distance[at], self.blank[at])
-        return Proposed(*parts)
+        own = {name: getattr(self, name)[at] for name in ("log_q", "distance", "blank")}
+        return replace(self, **own)
 
     def __len__(self) -> int:
         """Number of spectra."""
@@ -97,7 +100,7 @@ class Proposed:
 
     @property
     def mass(self) -> torch.Tensor:
-        """(n, spectype, bin) probabilities, which sum to 1."""
+        """(n, spectype, bin) probabilities, which sum to 1 where no limit cuts them."""
         return self.log_q.exp() * self.width
 
     @property
@@ -107,10 +110,32 @@ class Proposed:
         summed: torch.Tensor = torch.special.xlogy(mass, mass).sum((1, 2))
         return -summed
 
-    @property
-    def flat(self) -> float:
-        """Ln of the density that is the same for all spectypes and redshifts that it knows."""
-        return -math.log(int((self.log_q[0] > -math.inf).sum()) * self.width)
+    def between(self, bases: Sequence[Basis]) -> Proposed:
+        """The same densities, 0 where no basis of the spectype reaches, as a user limits them.
+
+        They then hold less than 1: what the network says of other redshifts says nothing of these.
+        """
+        reached = torch.zeros(self.log_q.shape[1:], dtype=torch.bool)
+        for basis in bases:
+            reached[self.kinds.index(basis.spectype)] |= self.reached(basis) > 0
+        return replace(self, log_q=torch.where(reached, self.log_q, -math.inf))
+
+    def reached(self, basis: Basis) -> torch.Tensor:
+        """(bin,) share of each bin that lies between a basis' limits of redshift."""
+        low, high = (math.log1p(z) for z in basis.z_range)
+        return self.covered(torch.tensor([[low]]), torch.tensor([[high]]))[0]
+
+    def covered(self, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+        """(n, bin) share of each bin between places (n, T) in ln(1 + z); NaN: between none.
+
+        The loop runs over T.
+        """
+        out = torch.zeros(len(low), len(self.edges) - 1, dtype=torch.float64)
+        for start, end in zip(low.unbind(1), high.unbind(1), strict=True):
+            first = torch.maximum(start[:, None], self.edges[:-1])
+            part = torch.minimum(end[:, None], self.edges[1:]) - first
+            out += part.nan_to_num(0.0).clamp(min=0) / self.width
+        return out.clamp(max=1)
 
     def bins(self, u: torch.Tensor) -> torch.Tensor:
         """Bins of places ``u`` in ln(1 + z), of any shape; the ends' beyond them."""
@@ -139,17 +164,21 @@ class Proposed:
 
         ``kind`` (T,) numbers them. The highest of the bin and its neighbours counts, since a fit
         knows its redshift better than a bin does. A share ``floor`` of the density is the flat one:
-        no silence of the network rules out what fits.
+        no silence of the network rules out what fits, and beyond its bins it is silent.
         """
         highest = torch.nn.functional.max_pool1d(self.log_q, 3, 1, 1)
         held = _pick(highest, kind.expand_as(u), self.bins(u)) - self.flat
-        return _floored(held, floor)
+        beyond = (u < self.edges[0]) | (u > self.edges[-1])
+        return _floored(torch.where(beyond, -math.inf, held), floor)
 
-    def average(self, floor: float) -> torch.Tensor:
-        """(n, spectype) ln of the mean density over the flat one, floored as in ``excess``."""
-        inside = (self.log_q > -math.inf).sum(2)
-        held = self.mass.sum(2).log() - (inside * self.width).log() - self.flat
-        return _floored(held, floor)
+    def average(self, kind: int, free: torch.Tensor, floor: float) -> torch.Tensor:
+        """(n,) ln of the mean density over the flat one where a spectype is ``free``.
+
+        ``free`` (n, bin) is a share of each bin. Floored as in ``excess``.
+        """
+        known = free * (self.log_q[:, kind] > -math.inf)
+        held = (known * self.log_q[:, kind].exp()).sum(1).log() - known.sum(1).log()
+        return _floored(torch.where(known.sum(1) > 0, held - self.flat, -math.inf), floor)
 
 
 def _floored(held: torch.Tensor, floor: float) -> torch.Tensor:
@@ -167,13 +196,16 @@ def _pick(values: torch.Tensor, kind: torch.Tensor, at: torch.Tensor) -> torch.T
 
 def ask(model: Proposer, batch: SpectrumBatch) -> Proposed:
     """What a network says of the spectra of a batch on its grid."""
-    told = model.propose(batch)
+    told, edges = model.propose(batch), np.asarray(model.edges, np.float64)
+    log_q = torch.from_numpy(np.asarray(told.log_q, np.float64))
+    known = int((log_q[:1] > -math.inf).sum())  # bins, the same of every spectrum; no row: 0
     return Proposed(
-        log_q=torch.from_numpy(np.asarray(told.log_q, np.float64)),
-        edges=torch.from_numpy(np.asarray(model.edges, np.float64)),
+        log_q=log_q,
+        edges=torch.from_numpy(edges),
         kinds=tuple(model.classes),
         distance=torch.from_numpy(np.asarray(model.distance(told.features), np.float64)),
         blank=torch.from_numpy(np.asarray(told.blank, np.float64)),
+        flat=-math.log(max(known, 1) * float(edges[1] - edges[0])),
     )
 
 

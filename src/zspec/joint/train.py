@@ -25,6 +25,7 @@ from zspec.likelihood import labelled
 from zspec.likelihood.calibration import Calibration
 from zspec.likelihood.train import all_bases, label
 from zspec.likelihood.validate import FOLDS, blank, fold_of, known
+from zspec.proposal import provenance
 from zspec.proposal import recipe as network_recipe
 from zspec.proposal import training as network
 from zspec.training import find_recipe
@@ -90,9 +91,10 @@ def folds(
     made = []
     for fold in range(FOLDS):
         path = kept / f"{fold}.safetensors"
-        if not path.exists():
+        identity = provenance.identity(own, shared, fold, FOLDS)
+        if not provenance.holds(path, identity):
             others = [one for one in real if fold_of(one.key) != fold]
-            Likelihood(all_bases(own, shared, others)).save(path)
+            Likelihood(all_bases(own, shared, others), {"of": identity}).save(path)
             log.info("fold %d of %d: bases from %d real spectra", fold, FOLDS, len(others))
         made.append(Likelihood.load(path).calibrated_by(calibration))
     return made

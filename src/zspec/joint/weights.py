@@ -22,7 +22,8 @@ class Weights:
     prior: Mapping[str, float] = field(default_factory=dict)
     """ln of the prior by spectype, relative; 0 where none is given."""
     floor: float = 1e-4
-    """Share of the network's density that is the same everywhere: it can veto nothing."""
+    """Share of the network's density that is the same everywhere: what it makes of an answer is the
+    floor to the power b at least, relative to a flat density, and never a veto."""
 
     def stored(self) -> dict[str, Any]:
         """All of it for JSON."""

@@ -106,7 +106,7 @@ def _bound(
 ) -> torch.Tensor:
     """(n,) 1 / root of the information on z, whose ``tangent`` (n, pixel) is ∂m/∂z."""
     root = pixels.ivar.sqrt()
-    design = pixels.polynomials.expand(len(shift), -1, -1)
+    design = pixels.polynomials.mT.expand(len(shift), -1, -1)
     if basis is not None:
         design = torch.cat([design, _sampled(pixels, shift, basis, sigma, taps)], 2)
     design = design * root[..., None]  # (n, pixel, η)

@@ -23,25 +23,27 @@ KINDS = ("GALAXY", "QSO", "STAR")
 def mocks(recipe: Mapping[str, Any]) -> list[Known]:
     """``number`` spectra of each spectype for each of ``surveys`` in the recipe's ``[mocks]``.
 
-    Flat in class, redshift and magnitude, by the recipe's seed; blank fibres count but are left
-    out. None without ``[mocks]``. Raises ConfigError where a survey brings no simulation.
+    Only of the spectypes that a survey's population has. Flat in class, redshift and magnitude, by
+    the recipe's seed; blank fibres count but are left out. None without ``[mocks]``. Raises
+    ConfigError where a survey brings no simulation.
     """
     entry = recipe.get("mocks", {"surveys": ()})
     return [
         one
         for name in entry["surveys"]
-        for kind in KINDS
-        for one in _known(_of_kind(name, kind, recipe["seed"]), f"{name} {kind}", entry["number"])
+        for kind, source in _by_kind(name, recipe["seed"])
+        for one in _known(source, f"{name} {kind}", entry["number"])
     ]
 
 
-def _of_kind(survey: str, kind: str, seed: int) -> Simulator:
-    """The simulator of a survey's objects of one spectype."""
+def _by_kind(survey: str, seed: int) -> Iterator[tuple[str, Simulator]]:
+    """The simulators of a survey's objects of one spectype each."""
     source = simulator(plugins.survey(survey), seed, flat=True, split=SPLIT)
-    classes = tuple(c for c in source.population.classes if c.spectype == kind)
-    return dataclasses.replace(
-        source, population=dataclasses.replace(source.population, classes=classes)
-    )
+    for kind in KINDS:
+        classes = tuple(c for c in source.population.classes if c.spectype == kind)
+        if classes:
+            population = dataclasses.replace(source.population, classes=classes)
+            yield kind, dataclasses.replace(source, population=population)
 
 
 def _known(source: Simulator, name: str, number: int) -> Iterator[Known]:

@@ -121,6 +121,7 @@ class Output:
         self._fill_classes(rows, found)
         self.prob[rows] = ranked.classes.numpy()
         self._fill_candidates(rows, found, ranked)
+        self._fill_best(rows)
         self.zwarn[rows] = judged.zwarn
         if judged.zconf is not None:
             self.zconf[rows] = judged.zconf
@@ -140,6 +141,11 @@ class Output:
             sigma = found.sigma.gather(1, at)[:, 0]
             self.z[rows, number] = redshift(shift).numpy()
             self.sigma[rows, number] = z_sigma(shift, sigma).numpy()
+
+    def _fill_best(self, rows: NDArray[np.intp]) -> None:
+        """Redshift of the best class: the first candidate's, which need not be its deepest."""
+        self.z[rows, self.best[rows]] = self.candidates.z[rows, 0]
+        self.sigma[rows, self.best[rows]] = self.candidates.sigma[rows, 0]
 
     def _fill_candidates(self, rows: NDArray[np.intp], found: Solutions, ranked: Ranked) -> None:
         """The ranked list; slots beyond the last candidate stay empty."""

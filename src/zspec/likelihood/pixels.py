@@ -13,11 +13,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate, pairwise
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import block_diag
 
 from zspec.likelihood.basis import STEP
 from zspec.survey import Arm
@@ -78,12 +78,25 @@ class Native:
         return _consecutive(_key(self.waves))
 
     @property
-    def polynomials(self) -> torch.Tensor:
-        """(pixel, arm * NPOLY) Legendre polynomials over the range of each arm, 0 in the others.
+    def arms(self) -> list[slice]:
+        """The pixels of each arm."""
+        ends = list(accumulate(len(wave) for wave in self.waves))
+        return [slice(*each) for each in pairwise([0, *ends])]
 
-        Every arm has its own, so that a step between arms is no feature.
+    @property
+    def polynomials(self) -> torch.Tensor:
+        """(n, arm * NPOLY, pixel) Legendre polynomials over a row's good pixels of each arm.
+
+        Every arm has its own, 0 in the others, so that a step between arms is no feature. So has
+        every row: where one fills little of an arm, polynomials over the whole would be alike there
+        to within rounding, and its answer would depend on the ends of the rows beside it.
         """
-        return _polynomials(_key(self.waves)).to(self.flux.device)
+        out = self.flux.new_zeros(len(self), NPOLY * len(self.waves), self.flux.shape[1])
+        good, position = self.ivar > 0, self.position
+        for number, part in enumerate(self.arms):
+            own = slice(NPOLY * number, NPOLY * (number + 1))
+            out[:, own, part] = _legendre(position[part], good[:, part])
+        return out
 
     @property
     def window(self) -> Window:
@@ -120,16 +133,23 @@ def native(arms: Sequence[Arm]) -> Native:
 def trimmed(pixels: Native) -> tuple[Native, torch.Tensor]:
     """Without the ends of arms where no spectrum has data, and the numbers of what is kept."""
     used = pixels.ivar.any(0).cpu().numpy()
-    waves, kept, start = [], [], 0
-    for wave in pixels.waves:
-        inside = np.flatnonzero(used[start : start + len(wave)])
+    waves, kept = [], []
+    for wave, arm in zip(pixels.waves, pixels.arms, strict=True):
+        inside = np.flatnonzero(used[arm])
         if len(inside):
             part = slice(inside[0], inside[-1] + 1)
             waves.append(wave[part])
-            kept.append(start + np.arange(len(wave))[part])
-        start += len(wave)
+            kept.append(arm.start + np.arange(len(wave))[part])
     columns = torch.from_numpy(np.concatenate(kept)).to(pixels.flux.device)
     return Native(tuple(waves), pixels.flux[:, columns], pixels.ivar[:, columns]), columns
+
+
+def between(pixels: Native) -> torch.Tensor:
+    """(n, pixel) bool: from the first good pixel of a row to its last, in each arm."""
+    good = (pixels.ivar > 0).int()
+    parts = [good[:, arm] for arm in pixels.arms]
+    inside = [(part.cummax(1)[0] & part.flip(1).cummax(1)[0].flip(1)).bool() for part in parts]
+    return torch.cat(inside, 1)
 
 
 def gather(pixels: Native) -> Sums:
@@ -167,15 +187,18 @@ def _consecutive(waves: tuple[bytes, ...]) -> bool:
     return bool(((_position(waves).diff() - 1).abs() < ALIKE).all())
 
 
-@lru_cache(maxsize=64)
-def _polynomials(waves: tuple[bytes, ...]) -> torch.Tensor:
-    """See :attr:`Native.polynomials`."""
-    blocks = []
-    for wave in waves:
-        x = np.log10(np.frombuffer(wave))
-        span = max(x[-1] - x[0], STEP)
-        blocks.append(np.polynomial.legendre.legvander(2 * (x - x[0]) / span - 1, NPOLY - 1))
-    return torch.from_numpy(block_diag(*blocks))
+def _legendre(position: torch.Tensor, good: torch.Tensor) -> torch.Tensor:
+    """(n, NPOLY, pixel) polynomials over the range of the ``good`` pixels (n, pixel) of one arm.
+
+    A range is one grid pixel at least; without a good pixel they are finite, and of no meaning.
+    """
+    low = torch.where(good, position, position[-1]).amin(1, keepdim=True)
+    high = torch.where(good, position, position[0]).amax(1, keepdim=True)
+    x = (2 * position - low - high) / (high - low).clamp(min=1.0)
+    out = [torch.ones_like(x), x]
+    for k in range(1, NPOLY - 1):  # Abramowitz & Stegun 1964, eq. 22.7.10
+        out.append(((2 * k + 1) * x * out[k] - k * out[k - 1]) / (k + 1))
+    return torch.stack(out, 1)
 
 
 def _edges(wave: Array) -> Array:

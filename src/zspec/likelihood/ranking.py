@@ -79,6 +79,12 @@ def rank(found: Solutions, bases: Sequence[Basis], temper: float) -> Ranked:
     )
 
 
+def leading(found: Solutions, bases: Sequence[Basis], temper: float) -> torch.Tensor:
+    """(n, T) the values, but -inf where the first candidate is: which may not be the lowest."""
+    first = rank(found, bases, temper).column[:, :1]
+    return found.value.scatter(1, first, -torch.inf)
+
+
 def weights(found: Solutions, temper: float) -> torch.Tensor:
     """(n, T + class) share of every minimum, and of what lies beyond those of each class."""
     return torch.softmax(-temper / 2 * torch.cat([found.value, found.rest], 1), dim=1)

@@ -134,6 +134,8 @@ class Prepared:
     """(n, pixel) flux without the polynomials' share, times root."""
     sides: torch.Tensor
     """(n, P + 1, pixel) the polynomials times root, made orthonormal; last, flux times root."""
+    polynomials: torch.Tensor
+    """(n, P, pixel) as they are."""
     lower: torch.Tensor
     """(n, P, P) ortho = lower⁻¹ polynomials · root."""
     fitted: torch.Tensor
@@ -152,8 +154,9 @@ def prepare(pixels: Native, stated: torch.Tensor | None = None) -> Prepared:
     ``stated`` (n, pixel): the ivar that their chi2 is given by, where it is not the fit's own.
     """
     root = pixels.ivar.sqrt()
-    lower = orthonormal(pixels)
-    ortho = torch.linalg.solve_triangular(lower, root[:, None] * pixels.polynomials.T, upper=False)
+    poly = pixels.polynomials
+    lower = orthonormal(pixels, poly)
+    ortho = torch.linalg.solve_triangular(lower, root[:, None] * poly, upper=False)
     signal = root * pixels.flux
     fitted = times(ortho, signal)
     residual = signal - (fitted[:, None] @ ortho)[:, 0]
@@ -163,6 +166,7 @@ def prepare(pixels: Native, stated: torch.Tensor | None = None) -> Prepared:
         root=root,
         residual=residual,
         sides=torch.cat([ortho, signal[:, None]], 1),
+        polynomials=poly,
         lower=lower,
         fitted=fitted,
         good=(root > 0).sum(1),
@@ -328,7 +332,8 @@ def _finished(problem: _Problem, last: _Step) -> Fit:
     places = problem.table.at(problem.which, last.shift)
     each = _blocks(rows, problem.table.vectors * data.root.shape[1])
     model = torch.cat([places[at].mixed(last.mixture[at]) for at in each])
-    polynomials = c[..., 0] @ pixels.polynomials.T
+    some = _blocks(rows, data.polynomials[0].numel())
+    polynomials = torch.cat([(c[at].mT @ problem.of(data.polynomials, at))[:, 0] for at in some])
     light = vecdot(pixels.ivar[rows], polynomials)
     model += polynomials
     square = (pixels.flux[rows] - model).square()

@@ -167,8 +167,9 @@ class Nuisance:
 
 def nuisance(pixels: Native) -> Nuisance:
     """Orthonormal polynomials of native pixels; 0 for an arm or a spectrum without data."""
-    lower = orthonormal(pixels)
-    weighted = pixels.ivar[:, None] * pixels.polynomials.T  # (n, P, pixel)
+    poly = pixels.polynomials
+    lower = orthonormal(pixels, poly)
+    weighted = pixels.ivar[:, None] * poly  # (n, P, pixel)
     seen = (weighted @ pixels.flux[..., None])[..., 0]  # (n, P)
     return Nuisance(
         torch.linalg.solve_triangular(lower, on_grid(pixels, weighted), upper=False),
@@ -176,10 +177,9 @@ def nuisance(pixels: Native) -> Nuisance:
     )
 
 
-def orthonormal(pixels: Native) -> torch.Tensor:
-    """(n, P, P) lower triangles whose inverses make the polynomials orthonormal under ivar."""
-    poly = pixels.polynomials  # (pixel, P)
-    gram = (pixels.ivar[:, None] * poly.T) @ poly  # (n, P, P)
+def orthonormal(pixels: Native, poly: torch.Tensor) -> torch.Tensor:
+    """(n, P, P) lower triangles whose inverses make ``poly`` (n, P, pixel) orthonormal by ivar."""
+    gram = (pixels.ivar[:, None] * poly) @ poly.mT  # (n, P, P)
     scale = gram.diagonal(dim1=1, dim2=2).amax(1).clamp(min=1e-200)
     ridge = torch.eye(poly.shape[1], dtype=gram.dtype, device=gram.device)
     lower: torch.Tensor = torch.linalg.cholesky(gram + TINY * scale[:, None, None] * ridge)

@@ -10,7 +10,7 @@ import torch
 from zspec.likelihood import posterior, refine, scan
 from zspec.likelihood.basis import Basis
 from zspec.likelihood.noise import with_model_error
-from zspec.likelihood.pixels import Native, gather, trimmed
+from zspec.likelihood.pixels import Native, between, gather, trimmed
 
 NREFINE = 6
 """Candidates over all classes that get the final fit, besides the best of each spectype."""
@@ -139,6 +139,7 @@ def solve(
         found.model = torch.zeros_like(whole.flux)
         mine = columns == best[rows]
         found.model[rows[mine, None], columns_used.cpu()] = fit.model[mine.to(device)].cpu()
+        found.model *= between(whole)
     return found
 
 

@@ -55,8 +55,9 @@ def scattering(every: Iterable[Case], factors: Mapping[str, Factors]) -> dict[st
         ranked = case.ranked(1.0)
         if case.step == 1 and case.good(ranked) and case.spectype(ranked) == case.known.spectype:
             own = np.hypot(_sigma(case, ranked, factors), case.known.z_err / (1 + case.known.z))
-            rows.append((case.known.z, case.offset(ranked), float(own)))
-            kinds.append(case.known.spectype)
+            if np.isfinite(own):  # unknown where the fit's curvature is not positive
+                rows.append((case.known.z, case.offset(ranked), float(own)))
+                kinds.append(case.known.spectype)
     return scatter.learn(kinds, *np.array(rows, np.float64).reshape(-1, 3).T)
 
 

@@ -160,24 +160,26 @@ class ProposalModel:
         apart = torch.from_numpy(features).to(self.device)[:, None] - self.centres
         white = torch.einsum("ncf,cgf->ncg", apart, self.whitening)
         made: NDArray[np.float64] = (
-            white.norm(dim=-1).nan_to_num(torch.inf).amin(1).double().cpu().numpy()
+            white.norm(dim=-1).nan_to_num(torch.inf).amin(1).cpu().double().numpy()
         )
         return made
 
     def learn_distance(self, features: Tensor, label: Tensor) -> None:
         """Take centre and spread of each class from features (n, f) of the training set.
 
-        A class of no more than f spectra has no spread, and nothing is near it.
+        A class of no more than f spectra has no spread, and nothing is near it. All of it is done
+        on the CPU, which has float64.
         """
+        features, label = features.cpu(), label.cpu()
         for number in range(len(self.classes)):
             own = features[label == number].double()
             if len(own) <= own.shape[1]:
                 continue
-            spread = torch.cov(own.T) + 1e-6 * torch.eye(own.shape[1], dtype=torch.float64)
-            root = torch.linalg.cholesky(spread)
-            white = torch.linalg.solve_triangular(root, torch.eye(len(root)).double(), upper=False)
-            self.centres[number] = own.mean(0)
-            self.whitening[number] = white
+            unit = torch.eye(own.shape[1], dtype=torch.float64, device="cpu")
+            root = torch.linalg.cholesky(torch.cov(own.T) + 1e-6 * unit)
+            white = torch.linalg.solve_triangular(root, unit, upper=False)
+            self.centres[number] = own.mean(0).to(self.centres)
+            self.whitening[number] = white.to(self.whitening)
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint stores, in 16 bits where that is enough."""

@@ -21,6 +21,7 @@ from torch import Tensor
 from zspec import checkpoint, plugins
 from zspec.batch import SpectrumBatch
 from zspec.grid import WaveGrid
+from zspec.proposal import provenance
 from zspec.proposal.model import ProposalModel
 from zspec.proposal.recipe import DataSettings, Recipe, SurveyEntry
 from zspec.proposal.targets import BLANK
@@ -91,9 +92,11 @@ def _sources(recipe: Recipe, data: Path, kept: Path) -> Path | None:
 
     if recipe.data.sources == "shipped":
         return None
-    path = kept / "sources.safetensors"
-    if not path.exists():
-        train(find_recipe(recipe.data.sources), data, path)
+    path, given = kept / "sources.safetensors", find_recipe(recipe.data.sources)
+    identity = provenance.identity(given, data)
+    if not provenance.holds(path, identity):
+        train(given, data, path, overwrite=True)
+        provenance.mark(path, identity)
     return path
 
 
@@ -107,7 +110,7 @@ def _identity(recipe: Recipe, split: str, sources: Path | None) -> str:
 
 def _stored(path: Path, identity: str) -> Samples | None:
     """What was simulated before, if it is the same."""
-    if not path.exists() or checkpoint.metadata(path).get("of") != identity:
+    if not provenance.holds(path, identity):
         return None
     return Samples(**checkpoint.load(path)[0])
 

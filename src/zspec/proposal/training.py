@@ -158,8 +158,9 @@ def _step(progress: Progress, recipe: Recipe, known: Samples) -> Tensor:
     """One step; its loss."""
     model, settings = progress.model, recipe.train
     rows = rows_of(recipe, len(known), progress.step)
-    x, label, ln_z = _batch(known, rows, recipe.augment, recipe.seed, progress.step, model.device)
-    target = shares(label, ln_z, model.bins)
+    x = _batch(known, rows, recipe.augment, recipe.seed, progress.step, model.device)
+    label = known.label[rows].to(model.device)
+    target = shares(known.label[rows], known.ln_z[rows], model.bins).to(model.device)
     progress.optimiser.zero_grad(set_to_none=True)
     with torch.autocast(x.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
         logits, nothing, _ = model.network(x)
@@ -172,12 +173,11 @@ def _step(progress: Progress, recipe: Recipe, known: Samples) -> Tensor:
 
 def _batch(
     known: Samples, rows: Tensor, settings: AugmentSettings, seed: int, step: int, device: str
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Channels (batch, channel, wave), labels and ln(1 + z) of some spectra, as seen this time."""
+) -> Tensor:
+    """Channels (batch, channel, wave) of some spectra, as seen this time."""
     rng = generator([seed, step], device)
     flux, error = (values[rows].to(device).float() for values in (known.flux, known.error))
-    x = channels(*augment(flux, error, settings, rng))
-    return x, known.label[rows].to(device), known.ln_z[rows].to(device)
+    return channels(*augment(flux, error, settings, rng))
 
 
 def _judge(progress: Progress, recipe: Recipe, unseen: Samples, learned: float) -> None:

@@ -51,8 +51,8 @@ def measure(model: ProposalModel, samples: Samples) -> Tensor:
     parts = []
     for rows in torch.split(torch.arange(len(samples)), TOGETHER):
         flux, error = (v[rows].to(model.device).float() for v in (samples.flux, samples.error))
-        label, ln_z = (v[rows].to(model.device) for v in (samples.label, samples.ln_z))
-        logits, nothing, _ = model.logits(flux, error)
+        label, ln_z = samples.label[rows], samples.ln_z[rows]
+        logits, nothing, _ = (each.cpu() for each in model.logits(flux, error))
         target = shares(label, ln_z, model.bins)
         total = torch.logsumexp(logits.flatten(1), 1)
         kind = torch.logsumexp(logits, 2).argmax(1)
