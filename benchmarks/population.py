@@ -2,7 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/population.py -o benchmarks/results/population.md
 
-The first table is `docs/simulate.md`'s. ``flat`` are draws for training: what SNR they cover.
+The first table is that of `docs/explanation/simulate.md`. ``flat`` are draws for training: what
+SNR they cover.
 The last table are the numbers of ``[depth]`` in each ``population.toml``: a fit to the SNR of flat
 mocks, per pixel of 1e-4 in log10 λ, against their magnitude.
 """

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from release import make_coadd
 
-from zspec import clusters, records
+from zspec import records, schedulers
 from zspec.cluster import Cluster, Job
 from zspec.engine import Engine, Here
 from zspec.prediction import Result, Task
@@ -73,7 +73,7 @@ def measure(units: list[Unit]) -> Iterator[Timed]:
     job = Job(loader, task, estimator.sha256)
     yield carry_out("one process", Here(estimator, task), units, [])
     yield carry_out("--workers 2", Pool(loader, task, 2), units, [])
-    with clusters.start_local(2, None) as local:
+    with schedulers.start_local(2, None) as local:
         place = local.scheduler_address
         yield carry_out("--cluster local:2", Cluster(place, job), units, [])
         with Client(place, set_as_default=False) as client:

@@ -1,7 +1,7 @@
 """Write the generated pages: ``python docs/generate.py``; building the site does it too.
 
-Pages beside this file are in the repository, and a test holds that they are up to date. Those in
-``reference`` are not: they are written whenever the site is built.
+Those of ``PAGES`` are in the repository, and a test holds that they are up to date; those of
+``BUILT`` are not: they are written whenever the site is built.
 """
 
 from __future__ import annotations
@@ -304,14 +304,15 @@ def _card(name: str, path: Path) -> str:
 def _limits(name: str) -> str:
     """Where figures and limits of a model stand."""
     page = {"zspec": "joint"}.get(name, name)
-    more = f", and [how it works](../{page}.md)" if (HERE / f"{page}.md").exists() else ""
+    written = (HERE / "explanation" / f"{page}.md").exists()
+    more = f", and [how it works](../explanation/{page}.md)" if written else ""
     return f"Limits: [known failures](../explanation/failures.md){more}."
 
 
 PAGES: Mapping[str, Callable[[], str]] = {
-    "catalogue.md": catalogue,
-    "metrics.md": metrics,
-    "surveys.md": surveys,
+    "reference/catalogue.md": catalogue,
+    "reference/metrics.md": metrics,
+    "reference/surveys.md": surveys,
 }
 """Pages of the repository."""
 BUILT: Mapping[str, Callable[[], str]] = {

@@ -1,4 +1,4 @@
-"""The picture of the README: ``python docs/picture.py`` writes docs/fit.png from the example."""
+"""The README's picture, from the example: ``python docs/picture.py`` writes pictures/fit.png."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def main() -> None:
     assert found.model is not None
     draw_fit(left, spectra, found.model, title)
     draw_scan(right, spectra, fitter)
-    figure.savefig(HERE / "fit.png", dpi=110, metadata={"Software": None})
+    figure.savefig(HERE / "pictures" / "fit.png", dpi=110, metadata={"Software": None})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Pictures of ``docs/simulate.md``, and the ratios of errors: mock and real spectra side by side.
+"""Mock and real spectra side by side (``docs/explanation/simulate.md``), and ratios of errors.
 
     python docs/simulate_pictures.py shared/data
 

@@ -1,4 +1,4 @@
-"""The pictures of docs/slitless.md: ``python docs/slitless_pictures.py ../shared``."""
+"""The pictures of docs/explanation/slitless.md: ``python docs/slitless_pictures.py ../shared``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from zspec.simulate.instrument import Observed
 from zspec.simulate.simulator import glue, simulator
 from zspec.survey import make_options
 
-HERE = Path(__file__).parent
+PICTURES = Path(__file__).parent / "pictures"
 SEED = 11
 BLOCKS = 24
 COLOURS = {"GU": "#56b4e9", "GV": "#009e73", "GI": "#d55e00"}
@@ -155,7 +155,9 @@ def main() -> None:
     """Draw all pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("shared", type=Path, help="folder that holds data/")
-    parser.add_argument("-o", "--output", type=Path, default=HERE, help="folder for the pictures")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=PICTURES, help="folder for the pictures"
+    )
     args = parser.parse_args()
     imaging = simulator(CSST(), SEED, settings={"images": "true"})
     imaged = glue([imaging.block(number) for number in range(2)])

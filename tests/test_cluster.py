@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
-from zspec import ConfigError, ZspecError, cluster, clusters, plugins, prediction, records, work
+from zspec import ConfigError, ZspecError, cluster, plugins, prediction, records, schedulers, work
 from zspec.cli.app import build
 from zspec.sources import Source
 from zspec.workers import Loader
@@ -51,7 +51,7 @@ def here(units):
 @pytest.fixture(scope="module")
 def local():
     """A cluster of two processes on loopback; they are started again when they die."""
-    made = clusters.start_local(2, None)
+    made = schedulers.start_local(2, None)
     with made:
         yield made
 
@@ -145,7 +145,7 @@ def test_workers_of_another_environment_are_refused(units, local):
     ],
 )
 def test_a_cluster_that_is_not_there_is_said_in_one_line(place, said, monkeypatch):
-    monkeypatch.setattr(clusters, "ANSWER", "1s")
+    monkeypatch.setattr(schedulers, "ANSWER", "1s")
     with pytest.raises(ConfigError, match=said) as caught, cluster.Cluster(place, job()):
         pass
     assert "\n" not in str(caught.value)
@@ -210,7 +210,7 @@ def test_a_word_that_slurm_does_not_know(slurm, tmp_path):
 
 @pytest.mark.slow
 def test_a_scheduler_that_dies_is_said(units):
-    made = clusters.start_local(1, None)
+    made = schedulers.start_local(1, None)
     with made, cluster.Cluster(made.scheduler_address, job()) as engine:
         results = engine.run(units, lambda report: None)
         next(results)

@@ -657,7 +657,7 @@ def test_time_left_is_that_of_all_tasks(monkeypatch):
 
 
 def test_an_interrupted_training_goes_on_to_the_same_file(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline.history, "draw", lambda folder, lines: None)  # slow; tested above
+    monkeypatch.setattr(pipeline.picture, "draw", lambda folder, lines: None)  # slow; tested above
     whole, broken = tmp_path / "whole.safetensors", tmp_path / "broken.safetensors"
     small = recipe(network=TINY, train={"members": 1})
     pipeline.train(small, folder, whole)
@@ -732,7 +732,7 @@ def test_two_processes_train_one_model(folder, tmp_path, monkeypatch):
         return done
 
     monkeypatch.setattr(pipeline, "fit", keep)
-    monkeypatch.setattr(pipeline.history, "draw", lambda folder, lines: None)
+    monkeypatch.setattr(pipeline.picture, "draw", lambda folder, lines: None)
     with subprocess.Popen(command, env=os.environ | ranks[1], stderr=subprocess.PIPE) as mate:
         pipeline.train(given, folder, output)
         assert mate.wait(60) == 0, mate.stderr.read().decode()

@@ -334,8 +334,8 @@ def test_the_table_of_the_docs_is_up_to_date():
     spec = importlib.util.spec_from_file_location("generate", docs / "generate.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    written = (docs / "metrics.md").read_text(encoding="utf-8")
-    assert written == module.PAGES["metrics.md"](), "run: python docs/generate.py"
+    written = (docs / "reference" / "metrics.md").read_text(encoding="utf-8")
+    assert written == module.PAGES["reference/metrics.md"](), "run: python docs/generate.py"
 
 
 def test_confusion_of_many_classes_takes_little_memory():

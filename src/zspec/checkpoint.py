@@ -62,6 +62,14 @@ def load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         raise ConfigError(f"{path}: is damaged ({error})") from None
 
 
+def load_own(path: Path, estimator: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """As ``load``, of an estimator's own file. Raises ConfigError for another's."""
+    tensors, meta = load(path)
+    if meta.get("estimator") != estimator:
+        raise ConfigError(f"{path}: holds estimator {meta.get('estimator')!r}, not {estimator}")
+    return tensors, meta
+
+
 def metadata(path: Path) -> dict[str, Any]:
     """The metadata alone, up to date. Raises ConfigError for a file that is no checkpoint."""
     from safetensors import SafetensorError, safe_open

@@ -21,11 +21,11 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any, Self
 
-from zspec.clusters import connect
 from zspec.engine import Progress, keep_busy, told
 from zspec.errors import ConfigError, ZspecError
 from zspec.estimator import Estimator
 from zspec.prediction import Result, Task, predict_unit
+from zspec.schedulers import connect
 from zspec.work import Unit
 from zspec.workers import AHEAD, Loader
 

@@ -125,9 +125,7 @@ class GasNet2(Estimator):
     @classmethod
     def load(cls, path: Path, device: str = "cpu") -> GasNet2:
         """Read what ``save`` wrote. Raises ConfigError for another's file."""
-        tensors, meta = checkpoint.load(path)
-        if meta.get("estimator") != cls.name:
-            raise ConfigError(f"{path}: holds estimator {meta.get('estimator')!r}, not {cls.name}")
+        tensors, meta = checkpoint.load_own(path, cls.name)
         try:
             config = Config.restore(meta["config"])
             classes = tuple(_spec(stored) for stored in meta["specs"])

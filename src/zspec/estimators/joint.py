@@ -137,9 +137,7 @@ class Joint(Estimator):
         """
         if device.startswith("mps"):
             raise ConfigError(f"device {device!r} has no float64, which zspec needs; try cpu")
-        tensors, meta = checkpoint.load(path)
-        if meta.get("estimator") != cls.name:
-            raise ConfigError(f"{path}: holds estimator {meta.get('estimator')!r}, not {cls.name}")
+        tensors, meta = checkpoint.load_own(path, cls.name)
         theirs = {k.removeprefix(PREFIX): t for k, t in tensors.items() if k.startswith(PREFIX)}
         arrays = {k: t.numpy() for k, t in tensors.items() if not k.startswith(PREFIX)}
         try:

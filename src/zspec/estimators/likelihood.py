@@ -176,9 +176,7 @@ class Likelihood(Estimator):
         """
         if device.startswith("mps"):
             raise ConfigError(f"device {device!r} has no float64, which likelihood needs; try cpu")
-        tensors, meta = checkpoint.load(path)
-        if meta.get("estimator") != cls.name:
-            raise ConfigError(f"{path}: holds estimator {meta.get('estimator')!r}, not {cls.name}")
+        tensors, meta = checkpoint.load_own(path, cls.name)
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
         try:
             bases = [Basis.restore(header, arrays) for header in meta["config"]["bases"]]

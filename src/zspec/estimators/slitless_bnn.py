@@ -158,9 +158,7 @@ class SlitlessBNN(Estimator):
 
         Raises ConfigError for another's file or a damaged one.
         """
-        tensors, meta = checkpoint.load(path)
-        if meta.get("estimator") != cls.name:
-            raise ConfigError(f"{path}: holds estimator {meta.get('estimator')!r}, not {cls.name}")
+        tensors, meta = checkpoint.load_own(path, cls.name)
         try:
             config = meta["config"]
             recipe, grid = parse(config["recipe"]), WaveGrid.from_dict(config["grid"])

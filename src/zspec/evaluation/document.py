@@ -1,4 +1,4 @@
-"""The result of an evaluation as plain values: what ``--json`` prints; see docs/evaluate.md."""
+"""The result of an evaluation as plain values: what ``--json`` prints (docs/howto/evaluate.md)."""
 
 from __future__ import annotations
 

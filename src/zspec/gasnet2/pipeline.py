@@ -18,8 +18,9 @@ from typing import Any
 import torch
 
 from zspec import device as devices
+from zspec import history
 from zspec.errors import ConfigError, OutputError
-from zspec.gasnet2 import history
+from zspec.gasnet2 import picture
 from zspec.gasnet2.course import Course
 from zspec.gasnet2.forward import fold
 from zspec.gasnet2.heads import Head, heads, targets
@@ -116,8 +117,8 @@ def run(
             lines += progress.history
             done[task.name] = _trained(progress, recipe, task)
     if mates.leads:
-        history.write(folder, lines)
-        history.draw(folder, lines)
+        history.write(folder / "history.csv", lines)
+        picture.draw(folder, lines)
         log.info("history in %s", folder)
     return done
 
@@ -132,7 +133,7 @@ def _tell(
 ) -> None:
     """After an epoch: a line for the log, and the history until now."""
     course.tell(task, progress, epochs)
-    history.write(folder, [*before, *progress.history])
+    history.write(folder / "history.csv", [*before, *progress.history])
 
 
 def settings_of(recipe: Recipe, task: Task) -> TrainSettings:

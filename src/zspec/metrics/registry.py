@@ -1,6 +1,6 @@
 """All metrics by name: what each is, what it needs, its threshold and which way is better.
 
-The table in docs/evaluate.md is written from this one.
+The table in docs/howto/evaluate.md is written from this one.
 """
 
 from __future__ import annotations

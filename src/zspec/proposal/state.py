@@ -6,7 +6,7 @@ The generators need no place in it: what is random in a step follows from seed a
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from zspec import checkpoint
 from zspec.errors import ConfigError
-from zspec.proposal.history import Line
 
 if TYPE_CHECKING:
     from zspec.proposal.recipe import Recipe
@@ -22,6 +21,24 @@ if TYPE_CHECKING:
 
 KIND = "proposal-state"
 """What the file holds, so that no state is taken for a model."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A training as it stood after some steps."""
+
+    step: int
+    rate: float
+    seconds: float
+    """CPU time of all steps."""
+    train: float
+    """Mean loss of the steps since the line before, augmented."""
+    valid: float
+    """Loss on the validation set."""
+    right: float
+    """Share of validation objects with the true class."""
+    near: float
+    """Share of them whose highest bin is within three of the truth."""
 
 
 def identity(recipe: Recipe) -> str:

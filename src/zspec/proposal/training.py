@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from zspec import device as devices
+from zspec import history
 from zspec.errors import ConfigError, OutputError
-from zspec.proposal import history, state
+from zspec.proposal import state
 from zspec.proposal.augment import AugmentSettings, augment
-from zspec.proposal.history import Line
 from zspec.proposal.inputs import channels
 from zspec.proposal.model import ProposalModel
 from zspec.proposal.recipe import Recipe
@@ -55,7 +55,7 @@ class Progress:
     """Steps that are done."""
     seconds: float = 0.0
     """That they took, CPU time of the process."""
-    history: list[Line] = field(default_factory=list)
+    history: list[state.Line] = field(default_factory=list)
 
 
 def train(
@@ -188,7 +188,9 @@ def _judge(progress: Progress, recipe: Recipe, unseen: Samples, learned: float) 
         text = f"the loss is {found.loss} after step {progress.step}; lower proposal.train.rate"
         raise ConfigError(f"proposal: {text}")
     now = rate(recipe, progress.step - 1)
-    line = Line(progress.step, now, progress.seconds, learned, found.loss, found.right, found.near)
+    line = state.Line(
+        progress.step, now, progress.seconds, learned, found.loss, found.right, found.near
+    )
     progress.history.append(line)
     text = (
         "proposal: step %d of %d: loss %.3f, validation %.3f, class %.3f, near %.3f, %.1f ms each"

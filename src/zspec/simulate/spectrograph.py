@@ -1,7 +1,8 @@
 """What ``instrument.toml`` says of a fibre spectrograph, checked and typed.
 
-Every field of these classes is a key of the file; ``docs/simulate.md`` lists them. Tables are lists
-of (Å, value) and are interpolated linearly; beyond their ends the last value holds.
+Every field of these classes is a key of the file; ``docs/explanation/simulate.md`` lists
+them. Tables are lists of (Å, value) and are interpolated linearly; beyond their ends the last
+value holds.
 """
 
 from __future__ import annotations

@@ -239,7 +239,7 @@ def _finish(recipe: Recipe, model: Model, valid: Samples, history: dict[str, Any
 
 
 def figures(said: Passes, valid: Samples, calibration: Calibration) -> dict[str, float]:
-    """Metrics of the validation set, as docs/metrics.md defines them.
+    """Metrics of the validation set, as docs/reference/metrics.md defines them.
 
     Coverage is none of them: on the spectra that the calibration was learned from it says nothing.
     """

@@ -1,9 +1,7 @@
-"""The course of a training: ``history.csv`` and ``history.png`` (P1, Fig. 11)."""
+"""The picture of a training: ``history.png`` (P1, Fig. 11)."""
 
 from __future__ import annotations
 
-import csv
-import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,19 +11,6 @@ from zspec.errors import OutputError
 from zspec.gasnet2.training import Line
 
 log = logging.getLogger("zspec")
-
-COLUMNS = tuple(f.name for f in dataclasses.fields(Line))
-
-
-def write(folder: Path, lines: Sequence[Line]) -> None:
-    """Write the table. Raises OutputError."""
-    try:
-        with (folder / "history.csv").open("w", newline="", encoding="utf-8") as handle:
-            table = csv.DictWriter(handle, COLUMNS)
-            table.writeheader()
-            table.writerows(dataclasses.asdict(line) for line in lines)
-    except OSError as error:
-        raise OutputError(f"{folder}: history cannot be written ({error})") from None
 
 
 def draw(folder: Path, lines: Sequence[Line]) -> None:
