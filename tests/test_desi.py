@@ -38,6 +38,7 @@ def write_file(path, ids, *, arms=("B", "R"), fibermap=None, mask="image", **ima
     for arm in arms:
         wave = WAVE.get(arm, WAVE["B"])
         flux = np.repeat(np.arange(n, dtype=np.float32)[:, None], len(wave), axis=1)
+        flux[:1, ::8] = 1e-6  # a run of exact zeros would be no data
         hdus.append((f"{arm}_WAVELENGTH", wave, {}))
         hdus.append((f"{arm}_FLUX", images.get(f"{arm}_FLUX", flux), {}))
         hdus.append((f"{arm}_IVAR", images.get(f"{arm}_IVAR", np.ones_like(flux)), {}))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from zspec import Arm, ConfigError, Spectra, Truth, hash_id
-from zspec.survey import make_options, option_help
+from zspec.survey import ZEROS, make_options, option_help
 
 
 def spectra(n=5):
@@ -28,6 +28,18 @@ def test_pieces_make_the_whole():
     assert np.concatenate([p.table["RA"] for p in pieces]).tolist() == [0, 1, 2, 3, 4]
     assert np.concatenate([p.arms[0].flux for p in pieces]).shape == (5, 10)
     assert pieces[-1].truth.spectype.tolist() == ["STAR"]
+
+
+def test_a_run_of_exact_zeros_was_not_measured():
+    wave, flux = np.arange(4000.0, 4100), np.ones((4, 100))
+    flux[1, 10 : 10 + ZEROS] = 0
+    flux[2, 10 : 9 + ZEROS] = 0
+    flux[3] = 0
+    arm = Arm("B", wave, flux, np.ones((4, 100)))
+    assert (~arm.usable).sum(axis=1).tolist() == [0, ZEROS, 0, 100]
+    assert not arm.usable[1, 10 : 10 + ZEROS].any()
+    assert np.array_equal(arm.ivar > 0, arm.usable)
+    assert Arm("B", wave[:5], np.zeros((1, 5)), np.ones((1, 5))).usable.all()
 
 
 @pytest.mark.parametrize("wrong", ["rows", "table", "zwarn", "truth", "arms"])

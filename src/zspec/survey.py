@@ -36,12 +36,18 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 Medium = Literal["vacuum", "air"]
 
 
+ZEROS = 16
+"""A run of that many pixels of flux exactly 0 was filled, not measured, whatever its ivar says: no
+real spectrum of four surveys holds one, and counts that were clipped at 0 hold at most 7."""
+
+
 @dataclass(frozen=True)
 class Arm:
     """One spectrograph arm of n spectra, on its native pixels.
 
-    Non-finite flux or ivar, negative ivar and ivar 0 make a pixel not good; flux and ivar are 0
-    there afterwards, so that nothing downstream meets a NaN.
+    Non-finite flux or ivar, negative ivar, ivar 0 and a run of ``ZEROS`` pixels of flux exactly 0
+    make a pixel not good; flux and ivar are 0 there afterwards, so that nothing downstream meets a
+    NaN.
     """
 
     name: str
@@ -73,6 +79,7 @@ class Arm:
         good = np.isfinite(flux) & np.isfinite(ivar) & (ivar > 0)
         if self.good is not None:
             good &= np.asarray(self.good, bool)
+        good &= ~_in_runs(good & (flux == 0))
         flux = np.where(good, flux, np.float32(0))
         ivar = np.where(good, ivar, np.float32(0))
         for name, value in (("wave", wave), ("flux", flux), ("ivar", ivar), ("good", good)):
@@ -92,6 +99,17 @@ class Arm:
         if self.resolution is not None and self.resolution.ndim == 2:
             object.__setattr__(some, "resolution", self.resolution[rows])
         return some
+
+
+def _in_runs(zero: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(n, pixel) where at least ``ZEROS`` neighbours in a row are True."""
+    if zero.shape[1] < ZEROS or np.count_nonzero(zero) < ZEROS:
+        return np.zeros_like(zero)
+    full = np.lib.stride_tricks.sliding_window_view(zero, ZEROS, axis=1).all(axis=2)
+    found = np.zeros_like(zero)
+    for shift in range(ZEROS):
+        found[:, shift : shift + full.shape[1]] |= full
+    return found
 
 
 @dataclass(frozen=True)
