@@ -163,7 +163,7 @@ class SlitlessBNN(Estimator):
             config = meta["config"]
             recipe, grid = parse(config["recipe"]), WaveGrid.from_dict(config["grid"])
             wave = torch.from_numpy(np.array(grid.wave))
-            model = Model(wave, recipe.network, recipe.head, recipe.point.scale)
+            model = Model(wave, recipe)
             model.load_state_dict({name: value.float() for name, value in tensors.items()})
             calibration = Calibration.restore(config["calibration"])
             trained = Trained(model.to(device), calibration, meta["figures"], config["history"])

@@ -23,7 +23,7 @@ from zspec.slitless.mnf import MNFDense
 Kind = Literal["mnf", "dropout", "gaussian"]
 
 SIGMA_FLOOR = 1e-4
-"""Least sigma, in units of the spread of the labels: a likelihood must not diverge on one row."""
+"""Least sigma, in units of the network below: a likelihood must not diverge on one row."""
 
 
 @dataclass(frozen=True)
@@ -190,11 +190,10 @@ def make_head(features: int, settings: HeadSettings) -> Head:
 
 
 def gaussian(raw: Tensor) -> tuple[Tensor, Tensor]:
-    """(..., 2) of a head as mean and sigma (...), in units of the labels' spread."""
+    """(..., 2) of a head as mean and sigma (...), in units of the network that it stands on."""
     return raw[..., 0], functional.softplus(raw[..., 1]) + SIGMA_FLOOR
 
 
-def negative_log_likelihood(raw: Tensor, label: Tensor) -> Tensor:
+def negative_log_likelihood(mean: Tensor, sigma: Tensor, label: Tensor) -> Tensor:
     """Mean over rows of -ln N(label | mean, sigma), in nats, without its constant."""
-    mean, sigma = gaussian(raw)
     return (sigma.log() + 0.5 * ((label - mean) / sigma) ** 2).mean()

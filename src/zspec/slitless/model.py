@@ -1,4 +1,4 @@
-"""The whole network: one or several residual networks, each with a head on its frozen features."""
+"""The whole network: one or several networks of features, each with a head on them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
-from zspec.slitless.heads import HeadSettings, Weights, gaussian, make_head
-from zspec.slitless.network import PointNetwork
-from zspec.slitless.recipe import NetworkSettings
+from zspec.slitless.filters import FilterNetwork
+from zspec.slitless.heads import Weights, make_head
+from zspec.slitless.network import Network, PointNetwork
+from zspec.slitless.recipe import Recipe
 
 COVARIANCE = 100_000
 """Rows that are enough for the covariance of features."""
@@ -38,18 +39,16 @@ class Passes(NamedTuple):
 
 
 class Member(nn.Module):
-    """One residual network and its head."""
+    """One network of features and its head."""
 
     whiten: Tensor
 
-    def __init__(self, wave: Tensor, network: NetworkSettings, head: HeadSettings) -> None:
+    def __init__(self, wave: Tensor, recipe: Recipe) -> None:
         """``wave`` (wave,) Å."""
         super().__init__()
-        shape = (network.channels, network.stem, network.dropout, network.position)
-        self.point = PointNetwork(wave, *shape)
-        size = network.channels[-1]
-        self.head = make_head(size, head)
-        self.register_buffer("whiten", torch.eye(size))
+        self.point = make_network(wave, recipe)
+        self.head = make_head(self.point.size, recipe.head)
+        self.register_buffer("whiten", torch.eye(self.point.size))
 
     def learn_features(self, features: Tensor) -> None:
         """Take mean, spread and covariance from features (n, feature) of the training set."""
@@ -71,14 +70,12 @@ class Model(nn.Module):
 
     units: Tensor
 
-    def __init__(
-        self, wave: Tensor, network: NetworkSettings, head: HeadSettings, scale: float
-    ) -> None:
-        """``scale`` is what redshifts were multiplied by for the point network."""
+    def __init__(self, wave: Tensor, recipe: Recipe) -> None:
+        """``wave`` (wave,) Å."""
         super().__init__()
-        self.members = nn.ModuleList(Member(wave, network, head) for _ in range(network.members))
-        self.scale = scale
-        self.passes = max(1, head.passes // network.members)
+        count = recipe.network.members
+        self.members = nn.ModuleList(Member(wave, recipe) for _ in range(count))
+        self.passes = max(1, recipe.head.passes // count)
         self.register_buffer("units", torch.tensor([0.0, 1.0]))
 
     def draw(self, seed: int) -> list[Weights]:
@@ -94,19 +91,19 @@ class Model(nn.Module):
             assert isinstance(member, Member)
             features = member.point.features(x)
             normal = member.head.normal(features)
-            mean, sigma = gaussian(drawn.run(normal))
+            raw = drawn.run(normal).double()
+            mean, sigma = member.point.answer(raw, features.double(), self.units.double())
             means.append(mean)
             sigmas.append(sigma)
             points.append(member.point.point(features))
             distances.append(member.distance(normal))
-        centre, spread = self.units.double()
-        mean = torch.cat(means).double() * spread + centre  # (p, n)
-        variance = (torch.cat(sigmas).double() * spread).square().mean(0)
+        mean = torch.cat(means)  # (p, n)
+        variance = torch.cat(sigmas).square().mean(0)
         return Passes(
             z=mean.mean(0),
             aleatoric=variance.sqrt(),
             epistemic=mean.var(0, correction=0).sqrt(),
-            point=torch.stack(points).double().mean(0) / self.scale,
+            point=torch.stack(points).double().mean(0),
             distance=torch.stack(distances).mean(0),
         )
 
@@ -118,3 +115,12 @@ class Model(nn.Module):
         there = [drawn.to(str(device)) for drawn in weights]
         parts = [self(piece.to(device), there) for piece in torch.split(x, ROWS)]
         return Passes(*(torch.cat(column).cpu() for column in zip(*parts, strict=True)))
+
+
+def make_network(wave: Tensor, recipe: Recipe) -> Network:
+    """The network that the recipe names, untrained."""
+    said = recipe.network
+    if said.kind == "filters":
+        return FilterNetwork(wave, said.filters, recipe.label.z_range)
+    shape = (said.channels, said.stem, said.dropout, said.position)
+    return PointNetwork(wave, *shape, recipe.point.scale)

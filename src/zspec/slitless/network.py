@@ -9,11 +9,15 @@ forgets where a feature was, and a redshift is a place.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from zspec.slitless.heads import gaussian
 
 
 class Block(nn.Module):
@@ -45,16 +49,53 @@ class Block(nn.Module):
         return out
 
 
-class PointNetwork(nn.Module):
-    """Flux and error to one number: the redshift, in units of the training's scale."""
+class Network(nn.Module):
+    """Base: what makes features, and is trained on redshifts before it is frozen."""
+
+    size: int
+    """Number of features."""
+
+    def features(self, x: Tensor) -> Tensor:
+        """(n, 2, wave) of scaled flux and error to (n, features)."""
+        raise NotImplementedError
+
+    def point(self, features: Tensor) -> Tensor:
+        """(n, features) to redshifts (n,)."""
+        raise NotImplementedError
+
+    def loss(self, x: Tensor, z: Tensor) -> Tensor:
+        """What is made small: of (n, 2, wave) whose redshifts are ``z`` (n,)."""
+        raise NotImplementedError
+
+    def answer(self, raw: Tensor, features: Tensor, units: Tensor) -> tuple[Tensor, Tensor]:
+        """What a head says (..., n, 2) of features (n, feature) as mean and sigma (..., n) of z.
+
+        ``units`` (2,) are mean and spread of all labels, which a network may count in.
+        """
+        mean, sigma = gaussian(raw)
+        return units[0] + units[1] * mean, units[1] * sigma
+
+
+class PointNetwork(Network):
+    """Flux and error to one number: the redshift."""
 
     place: Tensor | None
 
     def __init__(
-        self, wave: Tensor, channels: Sequence[int], stem: int, dropout: float, position: bool
+        self,
+        wave: Tensor,
+        channels: Sequence[int],
+        stem: int,
+        dropout: float,
+        position: bool,
+        scale: float = 1.0,
     ) -> None:
-        """``wave`` (wave,) Å; ``channels`` of the blocks; ``stem`` kernels of the first layer."""
+        """``wave`` (wave,) Å; ``channels`` of the blocks; ``stem`` kernels of the first layer.
+
+        ``scale`` is what redshifts are multiplied by before log-cosh.
+        """
         super().__init__()
+        self.size, self.scale = channels[-1], scale
         ln = torch.log(wave)
         place = (2 * (ln - ln.min()) / (ln.max() - ln.min()) - 1).float()[None, None]
         self.register_buffer("place", place if position else None, persistent=False)
@@ -79,10 +120,16 @@ class PointNetwork(nn.Module):
         return pooled
 
     def point(self, features: Tensor) -> Tensor:
-        """(n, features) to (n,)."""
-        out: Tensor = self.out(self.dropout(features))[:, 0]
+        """(n, features) to redshifts (n,)."""
+        out: Tensor = self.out(self.dropout(features))[:, 0] / self.scale
         return out
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, 2, wave) to (n,)."""
-        return self.point(self.features(x))
+    def loss(self, x: Tensor, z: Tensor) -> Tensor:
+        """Mean log-cosh (P2, section 3.2)."""
+        return log_cosh(self.scale * (self.point(self.features(x)) - z))
+
+
+def log_cosh(difference: Tensor) -> Tensor:
+    """Mean of ln cosh, without overflow (P2, section 3.2)."""
+    size = difference.abs()
+    return (size + functional.softplus(-2 * size) - math.log(2)).mean()

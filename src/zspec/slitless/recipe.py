@@ -12,6 +12,7 @@ from typing import Any, Literal
 from zspec.calibration.maps import Method
 from zspec.estimator import ClassSpec
 from zspec.settings import build
+from zspec.slitless.filters import FilterSettings
 from zspec.slitless.heads import HeadSettings
 
 
@@ -63,6 +64,9 @@ class DataSettings:
 class NetworkSettings:
     """The network that makes features."""
 
+    kind: Literal["residual", "filters"] = "residual"
+    """``residual``: P2's; ``filters``: matched filters, which learn from far fewer spectra
+    (:mod:`zspec.slitless.filters`) and take none of the next four keys."""
     channels: tuple[int, ...] = (32, 32, 64, 64, 128, 128, 256, 256)
     """Of the eight blocks; a block with more than the one before halves the length."""
     stem: int = 32
@@ -74,7 +78,9 @@ class NetworkSettings:
     members: int = 1
     """Networks from different starts: more than 1 is a deep ensemble."""
     start: str = ""
-    """Checkpoint whose residual networks are taken as they are, so that heads can be compared."""
+    """Checkpoint whose networks are taken as they are, so that heads can be compared."""
+    filters: FilterSettings = field(default_factory=FilterSettings)
+    """Size of a network of kind ``filters``."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for what makes no network."""
@@ -100,7 +106,7 @@ class FitSettings:
     """``cosine`` warms up over the first twentieth, and falls to a hundredth of the rate."""
     scale: float = 1.0
     """What redshifts are multiplied by before log-cosh, which is a square below 1 and a modulus
-    above: 1 as in P2. Used for the point network only."""
+    above: 1 as in P2. Residual networks only."""
     realisations: int = 50
     """Noise realisations of the training set whose features are computed (P2). Heads only."""
     warmup: float = 0.2

@@ -10,13 +10,13 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from zspec import calibrate, checkpoint
 from zspec.calibration.maps import Calibration, covariate
@@ -60,14 +60,14 @@ def fit(
 ) -> Trained:
     """Train all stages of a recipe. ``kept`` is where the state is stored; None: nowhere.
 
-    ``start`` gives its residual networks, and only heads are trained. The generators of the caller
+    ``start`` gives its networks, and only heads are trained. The generators of the caller
     are left as they were. Raises ConfigError where ``kept`` holds the state of another training.
     """
     devices = [torch.cuda.current_device()] if device == "cuda" else []
     with torch.random.fork_rng(devices):
         torch.manual_seed(recipe.seed)
         wave = torch.from_numpy(np.array(grid.wave))
-        model = Model(wave, recipe.network, recipe.head, recipe.point.scale).to(device)
+        model = Model(wave, recipe).to(device)
         if start is not None:
             take_networks(model, start)
         z = train.z
@@ -93,11 +93,9 @@ class Stages:
         """See :func:`fit`."""
         self.recipe, self.model, self.train, self.valid = recipe, model, train, valid
         self.kept, self.told = kept, told
-        self.label = train.z.float()
-        self.valid_label = valid.z.float()
         digest = hashlib.sha256()
-        for labels in (self.label, self.valid_label):
-            digest.update(labels.cpu().numpy().tobytes())
+        for labels in (train.z, valid.z):
+            digest.update(labels.float().cpu().numpy().tobytes())
         self.identity = {"recipe": repr(recipe), "data": digest.hexdigest()}
 
     def run(self, heads_only: bool = False) -> dict[str, list[dict[str, float]]]:
@@ -124,16 +122,18 @@ class Stages:
         yield lambda name: self._head(name, member)
 
     def _point(self, name: str, member: Member) -> Fit:
-        """The training of a residual network on redshifts."""
-        network, factor = member.point, self.recipe.point.scale
+        """The training of a network of features on redshifts."""
+        network, label, valid = member.point, self.train.z.float(), self.valid.z.float()
 
         def loss(rows: Tensor, done: float) -> Tensor:
-            made: Tensor = network(self.train.fresh(rows))
-            return log_cosh(made - factor * self.label[rows.to(made.device)])
+            return network.loss(self.train.fresh(rows), label[rows.to(label.device)])
 
         def validate() -> float:
-            made = forward(network, self.valid.observed())
-            return float(log_cosh(made - factor * self.valid_label))
+            pieces = zip(
+                *(torch.split(t, ROWS) for t in (self.valid.observed(), valid)), strict=True
+            )
+            losses = [len(z) * float(network.loss(x, z)) for x, z in pieces]
+            return sum(losses) / len(self.valid)
 
         return Fit(name, network, self.recipe.point, len(self.train), loss, validate)
 
@@ -144,28 +144,29 @@ class Stages:
         features = self._features(member)
         member.learn_features(features)
         seen = forward(member.point.features, self.valid.observed())
-        centre, spread = self.model.units
-        label, valid_label = ((x - centre) / spread for x in (self.label, self.valid_label))
-        head = member.head
+        label = self.train.z.float().repeat(self.recipe.bayes.realisations)
+        valid_label = self.valid.z.float()
+        head, answer = member.head, partial(member.point.answer, units=self.model.units)
 
         def loss(rows: Tensor, done: float) -> Tensor:
             rows = rows.to(features.device)
             warm = min(1.0, done / settings.warmup) if settings.warmup else 1.0
-            fitted = negative_log_likelihood(head(features[rows]), label[rows % count])
-            return fitted + warm * head.penalty(count)
+            mean, sigma = answer(head(features[rows]), features[rows])
+            return negative_log_likelihood(mean, sigma, label[rows]) + warm * head.penalty(count)
 
         def validate() -> float:
             generator = torch.Generator().manual_seed(self.recipe.seed)
             weights = head.draw(VALID_DRAWS, generator).to(str(seen.device))
             raw = forward(lambda x: weights.run(head.normal(x)).transpose(0, 1), seen)
-            return float(negative_log_likelihood(raw, valid_label[:, None]))
+            mean, sigma = answer(raw.transpose(0, 1), seen)
+            return float(negative_log_likelihood(mean, sigma, valid_label))
 
         return Fit(name, head, settings, len(features), loss, validate)
 
     def _features(self, member: Member) -> Tensor:
         """(realisation · n, feature): computed once, as the network is frozen."""
         count = len(self.train)
-        shape = (self.recipe.bayes.realisations, count, self.recipe.network.channels[-1])
+        shape = (self.recipe.bayes.realisations, count, member.point.size)
         made = torch.empty(shape, device=self.train.flux.device)
         with torch.no_grad():
             for realisation in made:  # filled in place: at full size they are 25 GB
@@ -198,7 +199,7 @@ class Stages:
 
 
 def take_networks(model: Model, start: Model) -> None:
-    """Copy the residual networks of another model. Raises ConfigError where they differ."""
+    """Copy the networks of another model. Raises ConfigError where they differ."""
     try:
         for mine, other in zip(model.members, start.members, strict=True):
             assert isinstance(mine, Member)
@@ -211,12 +212,6 @@ def take_networks(model: Model, start: Model) -> None:
 def forward(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """A network on all rows, in pieces."""
     return torch.cat([network(piece) for piece in torch.split(x, ROWS)])
-
-
-def log_cosh(difference: Tensor) -> Tensor:
-    """Mean of ln cosh, without overflow (P2, section 3.2)."""
-    size = difference.abs()
-    return (size + functional.softplus(-2 * size) - float(np.log(2))).mean()
 
 
 def round_to_half(model: nn.Module) -> None:
