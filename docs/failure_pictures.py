@@ -4,8 +4,8 @@
 
 BASES is the folder that ``benchmarks/likelihood_sdss.py --bases`` fills: real spectra are fitted by
 bases that did not see the object, with the calibration that ships, which was learned fold by fold.
-The fringes are one of ``benchmarks/strange.py``, fitted by the shipped model. What is drawn is what
-``zspec plot`` draws.
+The fringes are one of ``benchmarks/oddities.py``, fitted by the shipped model. What is drawn is
+what ``zspec plot`` draws.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def held_out(shared: Path, bases: Path, file: str) -> Likelihood:
 
 def draw_fringes() -> None:
     """The first of the benchmark's fringes that passes as good."""
-    strange = runpy.run_path(str(HERE.parent / "benchmarks" / "strange.py"))
+    strange = runpy.run_path(str(HERE.parent / "benchmarks" / "oddities.py"))
     fitter, rng = checkpoint.load_estimator("likelihood"), np.random.default_rng(5)
     assert isinstance(fitter, Likelihood)
     with tempfile.TemporaryDirectory() as folder:

@@ -19,6 +19,15 @@ def test_tensors_and_metadata_are_read_back(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
 
 
+def test_a_file_written_over_changes_nothing_that_is_loaded(tmp_path):
+    path, other = tmp_path / "m.safetensors", tmp_path / "n.safetensors"
+    checkpoint.save(path, {"a": torch.zeros(5000)}, {"estimator": "x"})
+    checkpoint.save(other, {"a": torch.ones(5000)}, {"estimator": "x"})
+    tensors, _ = checkpoint.load(path)
+    path.write_bytes(other.read_bytes())  # the same file in place, as `cp` does it
+    assert torch.equal(tensors["a"], torch.zeros(5000))
+
+
 def test_what_is_no_checkpoint_is_one_line(tmp_path):
     path = tmp_path / "m.safetensors"
     with pytest.raises(ConfigError, match="no such checkpoint"):

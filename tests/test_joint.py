@@ -446,6 +446,10 @@ def test_infinite_numbers_teach_nothing(likelihood: Likelihood, mocks: Spectra) 
     oracle.distance = lambda features: np.array([1.0, 2.0, np.inf])[: len(features)]  # type: ignore[method-assign]
     made = list(solved(mocks, named(mocks, "mock"), likelihood, oracle, "real"))
     assert calibrating.limit(made) == pytest.approx(1.99, abs=0.01)
+    others = [dataclasses.replace(case, group="mocks") for case in made[:1]]
+    assert calibrating.limit(made[:1]) == calibrating.limit([*others, *made[:1]]) == 1.0
+    assert calibrating.limit([*others, *made[1:2]]) == 2.0  # the group that lies farthest
+    assert calibrating.limit([]) == math.inf
     lone = [dataclasses.replace(case, found=alone(case.found)) for case in made]
     found = calibrating.learned(made, [*made, *lone], likelihood.calibration)
     assert math.isfinite(found.fit.delta)

@@ -53,11 +53,11 @@ def save(path: Path, tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any
 def load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Tensors and up-to-date metadata. Raises ConfigError for a file that is no checkpoint."""
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load as from_bytes
 
     meta = metadata(path)
-    try:
-        return load_file(path), meta
+    try:  # load_file maps the file: what is later written over it would change the tensors
+        return from_bytes(path.read_bytes()), meta
     except (OSError, SafetensorError) as error:
         raise ConfigError(f"{path}: is damaged ({error})") from None
 
@@ -109,7 +109,7 @@ def models() -> dict[str, Path]:
     return {name: path for name, path in shipped().items() if "estimator" in metadata(path)}
 
 
-DEFAULT = "likelihood"
+DEFAULT = "zspec"
 """The model where none is named and no other is made for the survey."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +19,7 @@ from zspec.likelihood.confidence import learn
 from zspec.likelihood.validate import threshold
 
 FALSE_ALARM = 0.01
-"""Share of right real spectra, at their own SNR, that are too far from the network's training."""
+"""Share of the right spectra of a survey that are too far from the network's training, at most."""
 
 
 def learned(
@@ -43,8 +44,8 @@ def learned(
     made = JointCalibration(weights, dataclasses.replace(fit, **changes))  # type: ignore[arg-type]
     table, good = confidence_table(cases, made)
     learned_from = learn(table, good)
-    far = limit([case for case in real if case.step == 1])
-    return dataclasses.replace(made, confidence=tuple(learned_from.tolist()), distance=far)
+    confident = tuple(learned_from.tolist())
+    return dataclasses.replace(made, confidence=confident, distance=limit(cases))
 
 
 def confidence_table(
@@ -62,11 +63,16 @@ def confidence_table(
 
 
 def limit(cases: Sequence[JointCase]) -> float:
-    """The distance from the network's training set that FALSE_ALARM of right cases exceed."""
-    far = []
+    """The distance from the network's training set that FALSE_ALARM of right cases exceed.
+
+    It is that of the group (real spectra at a step of the ladder, mocks of a survey) that lies
+    farthest, so that none loses more.
+    """
+    far: dict[tuple[str, int], list[float]] = {}
     for case in cases:
-        order = case.ranked(1.0)
-        if case.good(order) and case.spectype(order) == case.known.spectype:
-            far.append(float(case.proposed.distance[0]))
-    known = [one for one in far if np.isfinite(one)]  # infinite: nothing is near its class
-    return round(float(np.quantile(known, 1 - FALSE_ALARM)), 2) if known else float("inf")
+        order, distance = case.ranked(1.0), float(case.proposed.distance[0])
+        right = case.good(order) and case.spectype(order) == case.known.spectype
+        if right and math.isfinite(distance):  # infinite: nothing is near its class
+            far.setdefault((case.group, case.step), []).append(distance)
+    ends = [float(np.quantile(group, 1 - FALSE_ALARM)) for group in far.values()]
+    return round(max(ends, default=math.inf), 2)

@@ -28,6 +28,8 @@ PULL = 1e-3
 """Penalty on the square of each parameter's distance from its start: keeps idle ones there."""
 HIGHEST = -0.1
 """ln of the floor at most: a share is below 1."""
+LEAST = 1e-4
+"""Least power of the network whose logarithm is taken."""
 NOTHING = 1e6
 """Stands for infinity, which has no gradient."""
 SPECTYPES = ("GALAXY", "QSO", "STAR")
@@ -37,7 +39,10 @@ START = (math.log(0.6), math.log(1e4), 0.0, 0.0, 0.0, 0.0, 0.0, math.log(1e-3))
 
 @dataclass(frozen=True)
 class Table:
-    """What the loss needs of N cases of T solutions of C classes."""
+    """What the loss needs of N cases of at most T solutions of C classes.
+
+    Who has fewer has solutions of no mass at all in the place of the others.
+    """
 
     value: torch.Tensor
     """(N, T) -2 ln mass relative to no object."""
@@ -48,7 +53,7 @@ class Table:
     average: torch.Tensor
     """(N, C) the same of its mean over a class, beyond its solutions."""
     kind: torch.Tensor
-    """(T,) index into ``SPECTYPES``."""
+    """(N, T) index into ``SPECTYPES``."""
     own: torch.Tensor
     """(C,) the same of classes."""
     right: torch.Tensor
@@ -64,10 +69,10 @@ def table(cases: Sequence[JointCase]) -> Table:
     bases = cases[0].bases
     own = numbers(SPECTYPES, [basis.spectype for basis in bases])
     found = [case.found for case in cases]
-    label = found[0].label
+    label = _padded([one.label[None] for one in found], 0)
     null = torch.cat([one.null for one in found])[:, None]
-    value = torch.cat([one.value for one in found]) - null
-    shift = torch.cat([one.shift for one in found])
+    value = _padded([one.value for one in found], math.inf) - null
+    shift = _padded([one.shift for one in found], math.nan)
     parts = [_network(case) for case in cases]
     good = torch.tensor([b.good_dz for b in bases], dtype=torch.float64)
     limit = torch.stack([good[own == numbers(SPECTYPES, [c.known.spectype])][0] for c in cases])
@@ -77,7 +82,7 @@ def table(cases: Sequence[JointCase]) -> Table:
     return Table(
         value=value.clamp(max=NOTHING),
         rest=(torch.cat([one.rest for one in found]) - null).clamp(max=NOTHING),
-        held=torch.cat([held for held, _ in parts]).clamp(min=-NOTHING),
+        held=_padded([held for held, _ in parts], -math.inf).clamp(min=-NOTHING),
         average=torch.cat([average for _, average in parts]).clamp(min=-NOTHING),
         kind=own[label],
         own=own,
@@ -85,6 +90,13 @@ def table(cases: Sequence[JointCase]) -> Table:
         gain=(-value.amin(1)).clamp(min=0),
         share=_shares(cases),
     )
+
+
+def _padded(rows: Sequence[torch.Tensor], value: float) -> torch.Tensor:
+    """Rows (1, T) of several lengths below each other, filled up with a value."""
+    size = max(row.shape[1] for row in rows)
+    pad = torch.nn.functional.pad
+    return torch.cat([pad(row, (0, size - row.shape[1]), value=value) for row in rows])
 
 
 def _network(case: JointCase) -> tuple[torch.Tensor, torch.Tensor]:
@@ -115,6 +127,21 @@ def weights_of(theta: torch.Tensor) -> Weights:
     )
 
 
+def parameters(weights: Weights) -> torch.Tensor:
+    """(8,) the parameters of weights, in the order of ``START``: the inverse of ``weights_of``."""
+    powers = [math.log(max(weights.network.get(kind, 1.0), LEAST)) for kind in SPECTYPES]
+    prior = [weights.prior.get(kind, 0.0) - weights.prior.get("GALAXY", 0.0) for kind in SPECTYPES]
+    ends = (math.log(weights.evidence), math.log(weights.saturation))
+    made = [*ends, *powers, *prior[1:], math.log(max(weights.floor, LEAST**2))]
+    return torch.tensor(made, dtype=torch.float64)
+
+
+def loss(cases: Sequence[JointCase], weights: Weights) -> float:
+    """The mean loss of cases by some weights."""
+    data = table(cases)
+    return float((data.share * losses(parameters(weights), data)).sum())
+
+
 def losses(theta: torch.Tensor, data: Table) -> torch.Tensor:
     """(N,) of each case, by parameters (8,) in the order of ``START``."""
     a, saturation = theta[0].exp(), theta[1].exp()
@@ -135,17 +162,31 @@ def losses(theta: torch.Tensor, data: Table) -> torch.Tensor:
 
 
 def fit(cases: Sequence[JointCase]) -> tuple[Weights, float]:
-    """The weights of least loss, and that loss. L-BFGS, float64: the same on every machine."""
+    """The weights of least loss, and that loss."""
+    return _descend(table(cases), torch.tensor(START, dtype=torch.float64), PULL)
+
+
+def refit(cases: Sequence[JointCase], start: Weights, scatter: float) -> tuple[Weights, float]:
+    """The most probable weights where ``start`` is known, and the loss of the cases.
+
+    Each parameter has a normal prior about that of ``start``, of sigma ``scatter``, and the cases
+    count as the independent ones that their shares make of them: 1 / sum of squared shares.
+    """
     data = table(cases)
-    start = torch.tensor(START, dtype=torch.float64)
+    pull = float((data.share**2).sum()) / (2 * scatter**2)
+    return _descend(data, parameters(start), pull)
+
+
+def _descend(data: Table, start: torch.Tensor, pull: float) -> tuple[Weights, float]:
+    """The weights of least loss. L-BFGS, float64: the same on every machine."""
     theta = start.clone().requires_grad_()
     optimiser = torch.optim.LBFGS([theta], max_iter=STEPS, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:
         optimiser.zero_grad()
-        loss = (data.share * losses(theta, data)).sum() + PULL * (theta - start).square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types there
-        return loss
+        total = (data.share * losses(theta, data)).sum() + pull * (theta - start).square().sum()
+        total.backward()  # type: ignore[no-untyped-call]  # torch has no types there
+        return total
 
     with torch.enable_grad():
         optimiser.step(closure)  # type: ignore[no-untyped-call]  # torch has no types there

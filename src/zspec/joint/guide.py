@@ -117,6 +117,8 @@ def _joined(
     near = (made.shift[:, mine] - shift[:, None]).abs() <= apart
     made.wanted[:, mine] |= near
     new = shift.isfinite() & ~near.any(1)
+    if not new.any():
+        return made
     return _appended(made, label, shift.where(new, math.nan), depth.where(new, math.inf))
 
 
@@ -142,6 +144,8 @@ def _weigh(
 ) -> None:
     """Share the scan (n, S) of a class anew where it has a minimum beyond column ``before``."""
     mine = (made.label == label).nonzero()[:, 0]
+    if mine[-1] < before:
+        return
     rows = made.shift[:, mine[mine >= before]].isfinite().any(1).nonzero()[:, 0]
     at = (rows[:, None], mine)
     shift, sigma = made.shift[at], made.sigma[at]

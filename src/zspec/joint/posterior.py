@@ -65,12 +65,13 @@ def averages(
     found: Solutions, proposed: Proposed, bases: Sequence[Basis], floor: float
 ) -> torch.Tensor:
     """(n, class) ln q on average where ``rest`` is: a class' redshifts beyond its minima."""
-    out = []
-    for label, basis in enumerate(bases):
-        u, half = found.shift[:, found.label == label] * PIXEL_LN, basis.separation * PIXEL_LN
-        free = (proposed.reached(basis) - proposed.covered(u - half, u + half)).clamp(min=0)
-        out.append(proposed.average(proposed.kinds.index(basis.spectype), free, floor))
-    return torch.stack(out, 1)
+    apart = torch.tensor([basis.separation for basis in bases], dtype=torch.float64)[found.label]
+    low, high = ((found.shift + side * apart) * PIXEL_LN for side in (-1, 1))
+    shape = (len(proposed), len(bases), len(proposed.edges) - 1)
+    taken = torch.zeros(shape, dtype=torch.float64)
+    taken.index_add_(1, found.label, proposed.covered(low, high))  # (n, class, bin)
+    free = (proposed.reached(bases) - taken.clamp_(max=1)).clamp_(min=0)
+    return proposed.average(numbers(proposed.kinds, _spectypes(bases)), free, floor)
 
 
 def evidence(found: Solutions) -> torch.Tensor:

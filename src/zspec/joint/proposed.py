@@ -116,26 +116,21 @@ class Proposed:
         They then hold less than 1: what the network says of other redshifts says nothing of these.
         """
         reached = torch.zeros(self.log_q.shape[1:], dtype=torch.bool)
-        for basis in bases:
-            reached[self.kinds.index(basis.spectype)] |= self.reached(basis) > 0
+        for basis, share in zip(bases, self.reached(bases), strict=True):
+            reached[self.kinds.index(basis.spectype)] |= share > 0
         return replace(self, log_q=torch.where(reached, self.log_q, -math.inf))
 
-    def reached(self, basis: Basis) -> torch.Tensor:
-        """(bin,) share of each bin that lies between a basis' limits of redshift."""
-        low, high = (math.log1p(z) for z in basis.z_range)
-        return self.covered(torch.tensor([[low]]), torch.tensor([[high]]))[0]
+    def reached(self, bases: Sequence[Basis]) -> torch.Tensor:
+        """(class, bin) share of each bin that lies between the limits of redshift of each basis."""
+        ends = [[math.log1p(z) for z in basis.z_range] for basis in bases]
+        low, high = torch.tensor(ends, dtype=torch.float64).unbind(1)
+        return self.covered(low, high)
 
     def covered(self, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-        """(n, bin) share of each bin between places (n, T) in ln(1 + z); NaN: between none.
-
-        The loop runs over T.
-        """
-        out = torch.zeros(len(low), len(self.edges) - 1, dtype=torch.float64)
-        for start, end in zip(low.unbind(1), high.unbind(1), strict=True):
-            first = torch.maximum(start[:, None], self.edges[:-1])
-            part = torch.minimum(end[:, None], self.edges[1:]) - first
-            out += part.nan_to_num(0.0).clamp(min=0) / self.width
-        return out.clamp(max=1)
+        """(..., bin) share of each bin between two places (...) in ln(1 + z); NaN: nothing."""
+        first = torch.maximum(low[..., None], self.edges[:-1])
+        part = torch.minimum(high[..., None], self.edges[1:]).sub_(first)
+        return part.nan_to_num_(0.0).clamp_(min=0).div_(self.width)
 
     def bins(self, u: torch.Tensor) -> torch.Tensor:
         """Bins of places ``u`` in ln(1 + z), of any shape; the ends' beyond them."""
@@ -171,14 +166,15 @@ class Proposed:
         beyond = (u < self.edges[0]) | (u > self.edges[-1])
         return _floored(torch.where(beyond, -math.inf, held), floor)
 
-    def average(self, kind: int, free: torch.Tensor, floor: float) -> torch.Tensor:
-        """(n,) ln of the mean density over the flat one where a spectype is ``free``.
+    def average(self, kind: torch.Tensor, free: torch.Tensor, floor: float) -> torch.Tensor:
+        """(n, class) ln of the mean density over the flat one where a class is ``free``.
 
-        ``free`` (n, bin) is a share of each bin. Floored as in ``excess``.
+        ``kind`` (class,) numbers its spectype, ``free`` (n, class, bin) is a share of each bin.
+        Floored as in ``excess``.
         """
-        known = free * (self.log_q[:, kind] > -math.inf)
-        held = (known * self.log_q[:, kind].exp()).sum(1).log() - known.sum(1).log()
-        return _floored(torch.where(known.sum(1) > 0, held - self.flat, -math.inf), floor)
+        known = free * (self.log_q > -math.inf)[:, kind]
+        held = (known * self.log_q.exp()[:, kind]).sum(2).log() - known.sum(2).log()
+        return _floored(torch.where(known.any(2), held - self.flat, -math.inf), floor)
 
 
 def _floored(held: torch.Tensor, floor: float) -> torch.Tensor:

@@ -39,6 +39,48 @@ class ValidationSettings:
 
 
 @dataclass(frozen=True)
+class TuneSettings:
+    """How a joint estimator that is there is fitted to labelled spectra of a user's own."""
+
+    spectra: tuple[str, ...] = (".",)
+    """Files or folders below the data folder, whose headers or neighbours know class and z."""
+    survey: str = ""
+    """Which adapter reads them; empty: the one that recognises them."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Its options."""
+    manifest: str = ""
+    """In place of ``spectra``: a CSV table of labelled spectra below the data folder."""
+    ladder: tuple[int, ...] = (1, 4, 16)
+    """SNR of the spectra is divided by these, so that few bright ones teach something."""
+    parts: int = 2
+    """Each part of the objects is predicted by what the others taught."""
+    scatter: float = 0.2
+    """Sigma by which logarithms of the joint posterior's weights may differ from the start's."""
+    steps: int = 100
+    """Of the network's training; 0 leaves the network alone."""
+    rate: float = 2e-4
+    """Learning rate, at its highest."""
+    mocks: int = 200
+    """Mock spectra of each survey of the network's recipe that are mixed in."""
+    share: float = 0.5
+    """Share of the labelled spectra in what the network sees."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for what makes no sense."""
+        if not self.ladder or min(self.ladder) < 1 or self.parts < 2:
+            raise ValueError("steps of the ladder must be at least 1, and parts at least 2")
+        if not 0 < self.share < 1 or min(self.scatter, self.rate, self.mocks) <= 0:
+            raise ValueError("share must lie between 0 and 1; scatter, rate and mocks above 0")
+
+    def places(self) -> dict[str, Any]:
+        """As :func:`zspec.likelihood.labelled.spectra` wants it."""
+        if self.manifest:
+            return {"manifest": self.manifest}
+        named = {"survey": self.survey} if self.survey else {}
+        return {"spectra": list(self.spectra), "options": self.options, **named}
+
+
+@dataclass(frozen=True)
 class JointRecipe:
     """All but the network's own table, which :mod:`zspec.proposal.recipe` reads."""
 
@@ -48,6 +90,9 @@ class JointRecipe:
     validation: ValidationSettings = field(default_factory=ValidationSettings)
     surveys: tuple[str, ...] = ()
     """That it was made for, as the checkpoint says."""
+    init: str = ""
+    """Fine-tune this checkpoint: a file, a shipped name, or ``default``; empty: start from none."""
+    finetune: TuneSettings = field(default_factory=TuneSettings)
     presets: Mapping[str, Any] = field(default_factory=dict)
 
 

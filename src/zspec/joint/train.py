@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from zspec import checkpoint
 from zspec.estimators.likelihood import Likelihood
-from zspec.joint import cases, recipe
+from zspec.joint import cases, finetune, recipe
 from zspec.joint.calibrating import learned
 from zspec.joint.cases import JointCase, weighted
 from zspec.joint.proposed import Proposer
@@ -42,6 +42,8 @@ def train(given: Mapping[str, Any], shared: Path, out: Path) -> None:
     Raises ConfigError for a recipe, and InputError for data, that make no sense.
     """
     asked = recipe.parse(given)
+    if asked.init:
+        return finetune.train(given, shared, out)
     table = network_recipe.parse(asked.proposal)
     kept = out.with_suffix(".training")
     model = network.train(table, shared, kept)

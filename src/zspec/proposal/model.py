@@ -107,9 +107,9 @@ class ProposalModel:
         """
         if batch.grid != self.grid:
             raise ConfigError("the proposal takes spectra on its own grid alone")
-        data = batch.inputs(("flux", "error"))
+        data = batch.inputs(("flux", "error"), self.device)
         some = torch.split(data, TOGETHER) if len(data) else ()  # no transform takes 0 rows
-        parts = [self._part(rows.to(self.device)) for rows in some]
+        parts = [self._part(rows) for rows in some]
         shapes = ((0, len(self.classes), self.bins.count), (0, self.settings.summary), (0,))
         empty = [np.zeros(shape, np.float32) for shape in shapes]
         return Proposal(*(np.concatenate(same) for same in zip(empty, *parts, strict=True)))

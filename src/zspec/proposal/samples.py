@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from zspec import checkpoint, plugins
@@ -27,6 +28,7 @@ from zspec.proposal.recipe import DataSettings, Recipe, SurveyEntry
 from zspec.proposal.targets import BLANK
 from zspec.simulate.simulator import Simulator, simulator
 from zspec.simulate.supply import pieces
+from zspec.survey import Spectra
 
 log = logging.getLogger("zspec")
 
@@ -157,22 +159,40 @@ def _pieces(
     """Spectra without end; those without a good pixel are left out."""
     for observed in pieces(source, TOGETHER):
         spectra = source.survey.masked(observed.spectra)
-        assert spectra.truth is not None  # simulated spectra have one
-        batch = SpectrumBatch.from_spectra(spectra, grid)
-        good = batch.good & (batch.error < LARGEST)
-        use = good.any(axis=1)
+        wanted = np.ones(len(spectra), bool)
         if not settings.artefacts:
-            use &= observed.truth["ARTEFACT"] == 0
-        names = list(ProposalModel.classes)
-        kind = [names.index(k) if k in names else BLANK for k in spectra.truth.spectype]
-        yield Samples(
-            flux=_half(np.where(good, batch.flux, 0)[use]),
-            error=_half(np.where(good, batch.error, 0)[use]),
-            label=torch.tensor(kind)[torch.from_numpy(use)],
-            ln_z=torch.from_numpy(np.log1p(spectra.truth.z[use].astype(np.float64))),
-            survey=torch.full((int(use.sum()),), number),
-            snr=torch.from_numpy(observed.truth["SNR"][use].astype(np.float32)),
-        )
+            wanted = observed.truth["ARTEFACT"] == 0
+        assert spectra.truth is not None  # simulated spectra have one
+        known = (spectra.truth.spectype, spectra.truth.z, observed.truth["SNR"])
+        yield told(spectra, *known, grid, number, wanted)
+
+
+def told(
+    spectra: Spectra,
+    spectype: NDArray[np.str_],
+    z: NDArray[np.floating],
+    snr: NDArray[np.floating],
+    grid: WaveGrid,
+    number: int,
+    wanted: NDArray[np.bool_],
+) -> Samples:
+    """The ``wanted`` ones of n spectra whose class and redshift are known, on the grid.
+
+    Those without a good pixel are left out; what is no class of the network is a blank fibre.
+    """
+    batch = SpectrumBatch.from_spectra(spectra, grid)
+    good = batch.good & (batch.error < LARGEST)
+    use = good.any(axis=1) & wanted
+    names = list(ProposalModel.classes)
+    kind = [names.index(k) if k in names else BLANK for k in spectype]
+    return Samples(
+        flux=_half(np.where(good, batch.flux, 0)[use]),
+        error=_half(np.where(good, batch.error, 0)[use]),
+        label=torch.tensor(kind)[torch.from_numpy(use)],
+        ln_z=torch.from_numpy(np.log1p(z[use].astype(np.float64))),
+        survey=torch.full((int(use.sum()),), number),
+        snr=torch.from_numpy(snr[use].astype(np.float32)),
+    )
 
 
 def _half(values: Any) -> Tensor:

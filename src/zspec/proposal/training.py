@@ -102,6 +102,20 @@ def fit(
     return progress.model
 
 
+def tune(model: ProposalModel, known: Samples, recipe: Recipe) -> ProposalModel:
+    """A copy of ``model`` after the recipe's steps on ``known``; it is left as it was.
+
+    The distance of features is learned anew, from the same spectra.
+    """
+    progress = begin(recipe)
+    progress.model.network.load_state_dict(model.network.state_dict())
+    learned = _advance(progress, recipe, known, recipe.train.steps)
+    text = "proposal: %d steps on %d spectra: loss %.3f, %.0f s of CPU"
+    log.info(text, progress.step, len(known), learned, progress.seconds)
+    _finish(progress.model, known, recipe)
+    return progress.model
+
+
 def harder(samples: Samples, recipe: Recipe) -> Samples:
     """The samples as a step of the training would see them: noise added, and all else done."""
     rng = generator([recipe.seed, VALIDATION], "cpu")
