@@ -12,7 +12,8 @@ from zspec import checkpoint
 from zspec.errors import ConfigError
 from zspec.estimator import Chunk
 from zspec.estimators.likelihood import Likelihood
-from zspec.likelihood import pixels, refine, scan, solve
+from zspec.joint.proposed import Proposed
+from zspec.likelihood import pixels, places, refine, scan, solve
 from zspec.likelihood.basis import STEP, Basis
 from zspec.survey import Arm, Spectra
 
@@ -191,6 +192,51 @@ def test_ends_without_data_cost_nothing_and_change_nothing(shipped: Likelihood) 
     assert second.model is not None
     assert np.allclose(first.model[0], second.model[0][:, 500:-700], rtol=1e-5, atol=1e-6)
     assert not second.model[0][:, :500].any()
+
+
+def test_pixels_of_the_grid_are_put_on_it_as_any_others_are(
+    shipped: Likelihood, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = pixels.native(mixed(shipped)[:2].arms)
+    fast = pixels.gather(data)
+    monkeypatch.setattr(pixels, "_aligned", lambda waves: None)
+    slow = pixels.gather(data)
+    for name in ("weight", "weighted", "square"):
+        ours, theirs = getattr(fast, name), getattr(slow, name)
+        assert torch.allclose(ours, theirs, rtol=1e-9, atol=1e-9 * float(theirs.abs().max())), name
+
+
+@pytest.mark.parametrize("move", [0.2, 1e-9])
+def test_only_pixels_at_the_grids_own_places_are_put_there(move: float) -> None:
+    k = np.arange(35_600, 35_700)
+    arm = Arm("A", 10 ** ((k + move) * STEP), np.ones((1, 100)), np.ones((1, 100)))
+    data = pixels.native([arm])
+    found, first = pixels.gather(data).weight[0], 35_600 - data.window.start
+    assert data.consecutive
+    assert float(found[first]) == pytest.approx(1 - move if move > 0.1 else 1.0, abs=1e-6)
+    assert float(found[first + 100]) == pytest.approx(move if move > 0.1 else 0.0, abs=1e-6)
+
+
+def test_the_slope_of_a_mixture_is_its_change_with_the_shift(shipped: Likelihood) -> None:
+    data, basis = pixels.native(mixed(shipped)[:1].arms), shipped.bases[0]
+    which, c = torch.tensor([0]), torch.linspace(1, 0.1, len(basis.mean)).double()[None]
+    table = places.lookup([basis], [0.0], data)
+    shifts = torch.tensor([[1172.3 - 1e-4], [1172.3], [1172.3 + 1e-4]], dtype=torch.float64)
+    low, at, high = (table.at(which, shift) for shift in shifts)
+    change = (high.mixed(c) - low.mixed(c)) / 2e-4
+    assert torch.allclose(-at.sloped(c), change, atol=1e-6 * float(change.abs().max()))
+
+
+def test_bins_that_minima_cover_are_shares_of_each() -> None:
+    edges = torch.linspace(0.0, 1.0, 11, dtype=torch.float64)
+    none = torch.zeros(1, dtype=torch.float64)
+    known = Proposed(torch.zeros(1, 1, 10).double(), edges, ("GALAXY",), none, none, 0.0)
+    low = torch.tensor([[0.05, torch.nan], [-1.0, 0.98]], dtype=torch.float64)
+    found = known.covered(low, low + 0.2)
+    expected = torch.zeros(2, 2, 10, dtype=torch.float64)
+    expected[0, 0, :3] = torch.tensor([0.5, 1.0, 0.5])
+    expected[1, 1, 9] = 0.2
+    assert torch.allclose(found, expected, atol=1e-12)
 
 
 def test_a_device_without_float64_is_refused_in_one_line() -> None:

@@ -198,5 +198,7 @@ def resolution(arms: Sequence[Arm]) -> NDArray[np.float64]:
             widths.append(sigma / (arm.wave * math.log(10) * STEP))
     if not widths:
         return np.zeros(len(arms[0].flux))
-    median = np.nan_to_num(np.nanmedian(np.concatenate(widths, axis=1), axis=1))
+    every = np.concatenate(widths, axis=1)
+    middle = np.nanmedian if np.isnan(every).any() else np.median  # which takes a fifth of the time
+    median = np.nan_to_num(middle(every, axis=1))
     return np.asarray(np.round(median / WIDTH_STEP) * WIDTH_STEP)

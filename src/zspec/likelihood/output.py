@@ -134,13 +134,11 @@ class Output:
 
     def _fill_classes(self, rows: NDArray[np.intp], found: Solutions) -> None:
         """Best redshift of every class; NaN where it was not looked for."""
-        for number in range(len(self.classes)):
-            mine = torch.where(found.label == number, found.value, torch.inf)
-            value, at = mine.min(1, keepdim=True)
-            shift = torch.where(value.isfinite(), found.shift.gather(1, at), torch.nan)[:, 0]
-            sigma = found.sigma.gather(1, at)[:, 0]
-            self.z[rows, number] = redshift(shift).numpy()
-            self.sigma[rows, number] = z_sigma(shift, sigma).numpy()
+        mine = found.label == torch.arange(len(self.classes))[:, None]  # (class, T)
+        value, at = torch.where(mine, found.value[:, None], torch.inf).min(2)  # (n, class)
+        shift = torch.where(value.isfinite(), found.shift.gather(1, at), torch.nan)
+        self.z[rows] = redshift(shift).numpy()
+        self.sigma[rows] = z_sigma(shift, found.sigma.gather(1, at)).numpy()
 
     def _fill_best(self, rows: NDArray[np.intp]) -> None:
         """Redshift of the best class: the first candidate's, which need not be its deepest."""

@@ -12,13 +12,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import accumulate, pairwise
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from zspec.device import move
 from zspec.likelihood.basis import STEP
 from zspec.survey import Arm
 
@@ -29,7 +30,7 @@ NPOLY = 3
 START = 128
 """Windows start at multiples of this many grid pixels, so that spectra share their tables."""
 ALIKE = 1e-6
-"""Grid pixels: native pixels whose distances differ from 1 by less are pixels of the grid."""
+"""Grid pixels: native pixels whose distances, or places, differ from the grid's by less are its."""
 LENGTH = 256
 """Windows have multiples of this many grid pixels, for the same reason."""
 
@@ -61,7 +62,7 @@ class Native:
 
     def to(self, device: str) -> Native:
         """The same on a device."""
-        return Native(self.waves, self.flux.to(device), self.ivar.to(device))
+        return Native(self.waves, move(self.flux, device), move(self.ivar, device))
 
     def __len__(self) -> int:
         """Number of spectra."""
@@ -70,12 +71,12 @@ class Native:
     @property
     def position(self) -> torch.Tensor:
         """(pixel,) grid index, with fraction, of every native pixel."""
-        return _position(_key(self.waves)).to(self.flux.device)
+        return _position(self._key).to(self.flux.device)
 
     @property
     def consecutive(self) -> bool:
         """Whether pixels are as wide as those of the grid and stand in a row, as SDSS's do."""
-        return _consecutive(_key(self.waves))
+        return _consecutive(self._key)
 
     @property
     def arms(self) -> list[slice]:
@@ -83,7 +84,7 @@ class Native:
         ends = list(accumulate(len(wave) for wave in self.waves))
         return [slice(*each) for each in pairwise([0, *ends])]
 
-    @property
+    @cached_property
     def polynomials(self) -> torch.Tensor:
         """(n, arm * NPOLY, pixel) Legendre polynomials over a row's good pixels of each arm.
 
@@ -101,9 +102,12 @@ class Native:
     @property
     def window(self) -> Window:
         """The smallest window on the common rhythm that holds every pixel."""
-        edges = np.concatenate([_edges(wave)[[0, -1]] for wave in self.waves]) + 0.5
-        start = math.floor(edges.min() / START) * START
-        return Window(start, math.ceil((edges.max() - start) / LENGTH) * LENGTH)
+        return _window(self._key)
+
+    @cached_property
+    def _key(self) -> tuple[bytes, ...]:
+        """What tables that depend on wavelengths alone are kept by."""
+        return tuple(wave.tobytes() for wave in self.waves)
 
 
 @dataclass(frozen=True)
@@ -165,20 +169,35 @@ def gather(pixels: Native) -> Sums:
 
 def on_grid(pixels: Native, values: torch.Tensor) -> torch.Tensor:
     """(..., length) Σ_i P_ij v_i of values (..., pixel) of native pixels."""
-    share = _shares(_key(pixels.waves), pixels.window, values.device)
+    window, first = pixels.window, _aligned(pixels._key)
+    if first is not None:  # P is a unit matrix with more rows
+        before = first - window.start
+        return torch.nn.functional.pad(values, (before, window.length - before - values.shape[-1]))
+    share = _shares(pixels._key, window, values.device)
     summed: torch.Tensor = torch.sparse.mm(share, values.reshape(-1, values.shape[-1]).T).T
-    return summed.reshape(*values.shape[:-1], pixels.window.length)
-
-
-def _key(waves: Sequence[Array]) -> tuple[bytes, ...]:
-    """What tables that depend on wavelengths alone are kept by."""
-    return tuple(wave.tobytes() for wave in waves)
+    return summed.reshape(*values.shape[:-1], window.length)
 
 
 @lru_cache(maxsize=64)
 def _position(waves: tuple[bytes, ...]) -> torch.Tensor:
     """See :attr:`Native.position`."""
     return torch.from_numpy(np.log10(np.concatenate([np.frombuffer(w) for w in waves])) / STEP)
+
+
+@lru_cache(maxsize=64)
+def _window(waves: tuple[bytes, ...]) -> Window:
+    """See :attr:`Native.window`."""
+    edges = np.concatenate([_edges(np.frombuffer(wave))[[0, -1]] for wave in waves]) + 0.5
+    start = math.floor(edges.min() / START) * START
+    return Window(start, math.ceil((edges.max() - start) / LENGTH) * LENGTH)
+
+
+@lru_cache(maxsize=64)
+def _aligned(waves: tuple[bytes, ...]) -> int | None:
+    """Grid index of the first pixel where native pixels are those of the grid, in a row."""
+    position = _position(waves)
+    aligned = _consecutive(waves) and bool(((position - position.round()).abs() < ALIKE).all())
+    return round(float(position[0])) if aligned else None
 
 
 @lru_cache(maxsize=64)

@@ -8,7 +8,7 @@ that candidates of different classes are fitted together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -23,9 +23,6 @@ PAD = 24
 RHYTHM = 512
 """Tables of stretches are longer by multiples of it, so that spectra share them."""
 
-Weights = Callable[[torch.Tensor], torch.Tensor]
-"""Fractions (...) to weights (..., 4) of four neighbours."""
-
 
 @dataclass(frozen=True)
 class Stretch:
@@ -37,26 +34,27 @@ class Stretch:
     """(m,) place one before the first pixel."""
     size: int
     """Places of a stretch: pixels and 3."""
-    fraction: torch.Tensor
-    """(m, 1) of a pixel, the same for all."""
+    taps: torch.Tensor
+    """(m, 1, 4) weights of neighbours, the same for all pixels."""
+    slopes: torch.Tensor
+    """(m, 1, 4) those that give the slope."""
 
     def __getitem__(self, some: slice) -> Stretch:
         """The same of some candidates."""
-        return Stretch(self.table, self.first[some], self.size, self.fraction[some])
+        weights = self.taps[some], self.slopes[some]
+        return Stretch(self.table, self.first[some], self.size, *weights)
 
     def design(self, root: torch.Tensor) -> torch.Tensor:
-        """(m, 2 K, pixel) the vectors, and their slopes, times ``root`` (m, pixel)."""
-        values, size = self._cut(), self.table.shape[0]
-        out = values.new_empty(len(values), 2 * size, values.shape[-1] - 3)
-        _slide(values, taps(self.fraction), out[:, :size])
-        _slide(values, slopes(self.fraction), out[:, size:])
-        return out.mul_(root[:, None])
+        """(m, K, pixel) the vectors times ``root`` (m, pixel)."""
+        return _slide(self._cut(), self.taps).mul_(root[:, None])
 
     def mixed(self, c: torch.Tensor) -> torch.Tensor:
         """(m, pixel) mixtures ``c`` (m, K)."""
-        values = c[:, None] @ self._cut()
-        out = values.new_empty(len(values), 1, values.shape[-1] - 3)
-        return _slide(values, taps(self.fraction), out)[:, 0]
+        return _slide(c[:, None] @ self._cut(), self.taps)[:, 0]
+
+    def sloped(self, c: torch.Tensor) -> torch.Tensor:
+        """(m, pixel) slopes per grid pixel of mixtures ``c`` (m, K)."""
+        return _slide(c[:, None] @ self._cut(), self.slopes)[:, 0]
 
     def _cut(self) -> torch.Tensor:
         """(m, K, size) stretches of the table; of one candidate a view, which costs nothing."""
@@ -82,13 +80,16 @@ class Scattered:
         return Scattered(self.table, self.at[some], self.fraction[some])
 
     def design(self, root: torch.Tensor) -> torch.Tensor:
-        """(m, 2 K, pixel) the vectors, and their slopes, times ``root`` (m, pixel)."""
-        both = [self._summed(w(self.fraction) * root[..., None]) for w in (taps, slopes)]
-        return torch.cat(both, -1).mT
+        """(m, K, pixel) the vectors times ``root`` (m, pixel)."""
+        return self._summed(taps(self.fraction) * root[..., None]).mT
 
     def mixed(self, c: torch.Tensor) -> torch.Tensor:
         """(m, pixel) mixtures ``c`` (m, K)."""
         return (self._summed(taps(self.fraction)) @ c[..., None])[..., 0]
+
+    def sloped(self, c: torch.Tensor) -> torch.Tensor:
+        """(m, pixel) slopes per grid pixel of mixtures ``c`` (m, K)."""
+        return (self._summed(slopes(self.fraction)) @ c[..., None])[..., 0]
 
     def _summed(self, weights: torch.Tensor) -> torch.Tensor:
         """(m, pixel, K) sums of four neighbours by weights (m, pixel, 4)."""
@@ -98,10 +99,10 @@ class Scattered:
         return summed.view(*self.fraction.shape, -1)
 
 
-def _slide(values: torch.Tensor, weights: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-    """Sums of four neighbours of values (m, V, pixel + 3) by weights (m, 1, 4), in ``out``."""
-    count = out.shape[-1]
-    torch.mul(values[..., :count], weights[..., :1], out=out)
+def _slide(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """(m, V, pixel) sums of four neighbours of values (m, V, pixel + 3) by weights (m, 1, 4)."""
+    count = values.shape[-1] - 3
+    out = values[..., :count] * weights[..., :1]
     for q in range(1, 4):
         out.addcmul_(values[..., q : q + count], weights[..., q : q + 1])
     return out
@@ -146,7 +147,8 @@ class Lookup:
         first = (whole.clamp(-(2.0**40), 2.0**40).long() - 1).clamp(min=0).minimum(last)
         first += table.start[which, None]
         if self.neighbours:
-            return Stretch(table.values, first[:, 0], size, moved - whole)
+            fraction = moved - whole  # (m, 1)
+            return Stretch(table.values, first[:, 0], size, taps(fraction), slopes(fraction))
         around = first[..., None] + torch.arange(4, device=shift.device)
         return Scattered(table.values, around, moved - whole)
 

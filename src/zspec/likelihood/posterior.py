@@ -54,17 +54,11 @@ def basins(
 def owners(places: torch.Tensor, shifts: torch.Tensor, apart: float) -> torch.Tensor:
     """(n, S) the nearest of the minima at ``places`` (n, count) for each of ``shifts`` (S,).
 
-    ``count`` where none is nearer than ``apart``, all in grid pixels. The loop runs over minima.
+    ``count`` where none is nearer than ``apart``, all in grid pixels.
     """
-    none = places.shape[1]
-    owner = torch.full((len(places), len(shifts)), none, device=places.device)
-    near = torch.full_like(owner, apart, dtype=places.dtype)
-    for k in range(none):
-        distance = (shifts - places[:, k, None]).abs()
-        mine = distance <= near  # False for NaN
-        owner.masked_fill_(mine, k)
-        near = torch.where(mine, distance, near)
-    return owner
+    distance = (shifts - places[..., None]).abs().nan_to_num(math.inf)  # (n, count, S)
+    near, owner = distance.min(1)
+    return owner.masked_fill_(near > apart, places.shape[1])
 
 
 def spacious(sigma: torch.Tensor, basin: torch.Tensor) -> torch.Tensor:

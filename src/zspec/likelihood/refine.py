@@ -14,7 +14,7 @@ pixels by cubic splines.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +23,7 @@ from torch.linalg import vecdot
 from zspec.likelihood.basis import STEP, Basis
 from zspec.likelihood.normal import solve_normal, times
 from zspec.likelihood.pixels import Native
-from zspec.likelihood.places import Lookup, lookup
+from zspec.likelihood.places import Lookup, Scattered, Stretch, lookup
 from zspec.likelihood.scan import certain, orthonormal
 
 STEPS = 5
@@ -40,8 +40,8 @@ OUTLIER = 5.0
 """Residual in sigma beyond which a pixel is an outlier (redrock)."""
 BUDGET = 100_000
 """Numbers that are worked on at once: 0.8 MB, half of what a core's cache holds."""
-DEVICE_BUDGET = 100_000_000
-"""The same beside a CPU: 0.8 GB."""
+DEVICE_BUDGET = 10_000_000
+"""The same beside a CPU: 80 MB, and 0.8 GB of the designs of as many pixels."""
 
 
 @dataclass(frozen=True)
@@ -289,40 +289,61 @@ def _step(problem: _Problem, shift: torch.Tensor) -> _Step:
     All that is needed of the residual r are products with rows of the design: rᵀt is what t has of
     the data less what it has of the fit.
     """
-    products, seen = _products(problem, shift)  # (m, 2 K, 2 K), (m, P + 1, 2 K)
-    size = problem.table.vectors
-    fitted, overlap, whole = problem.data.fitted[problem.rows], seen[:, :-1, :size], seen[:, -1]
-    found = solve_normal(
-        products[:, :size, :size], overlap, whole[:, :size], fitted, problem.precision
-    )
+    data, rows, parts = problem.data, problem.rows, _parts(problem, shift)
+    fitted = data.fitted[rows]
+    normal = torch.cat([part.design @ part.design.mT for part in parts])
+    seen = torch.cat([part.sides @ part.design.mT for part in parts])  # (m, P + 1, K)
+    overlap = seen[:, :-1]
+    found = solve_normal(normal, overlap, seen[:, -1], fitted, problem.precision)
     share = fitted - times(overlap, found.c)
-    mixed, along = (-times(part[..., size:], found.c) for part in (products, seen))  # with t
-    inner = mixed[:, :size] - times(overlap.mT, along[:, :-1])
-    curve = -(mixed[:, size:] * found.c).sum(1) - along[:, :-1].square().sum(1)
-    curve = curve - (inner * times(found.inverse, inner)).sum(1)
-    slope = along[:, -1] - (mixed[:, :size] * found.c).sum(1) - (along[:, :-1] * share).sum(1)
+    bare, mixed, along = (torch.cat(each) for each in zip(*_along(parts, found.c), strict=True))
+    inner = mixed - times(overlap.mT, along[:, :-1])
+    curve = bare - along[:, :-1].square().sum(1) - (inner * times(found.inverse, inner)).sum(1)
+    slope = along[:, -1] - (mixed * found.c).sum(1) - (along[:, :-1] * share).sum(1)
     step = torch.where(curve > 0, (slope / curve).clamp(-MAX_STEP, MAX_STEP), 0.0)
     sigma = torch.where(curve > 0, curve, math.nan).rsqrt()
     done = ~(step.abs() > ENOUGH * sigma)
     gain = torch.where(done & (curve > 0), step.square() * curve, 0.0)
-    chi2 = problem.data.level[problem.rows] - found.explained - gain
+    chi2 = data.level[rows] - found.explained - gain
     settled = done | (step.abs() < SETTLED)
     return _Step(shift + step, sigma, chi2 + found.penalty, chi2, settled, done, found.c, share)
 
 
-def _products(problem: _Problem, shift: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Products of basis and slopes at ``shift`` (m,) with themselves, and with ``sides``.
+@dataclass(frozen=True)
+class _Part:
+    """Some of the candidates at their shifts, as few as a core's cache holds."""
 
-    Pixels enter here, and nowhere else before the fit is done.
+    at: slice
+    """Which."""
+    places: Stretch | Scattered
+    root: torch.Tensor
+    """(m or 1, pixel) as in ``Prepared``."""
+    sides: torch.Tensor
+    """(m or 1, P + 1, pixel) as in ``Prepared``."""
+    design: torch.Tensor
+    """(m, K, pixel) the basis times root."""
+
+
+def _parts(problem: _Problem, shift: torch.Tensor) -> list[_Part]:
+    """All candidates at ``shift`` (m,). Pixels enter here, and not again before the fit is done."""
+    data, places, parts = problem.data, problem.table.at(problem.which, shift), []
+    size = problem.table.vectors + data.sides.shape[1]
+    for at in _blocks(problem.rows, size * data.root.shape[1]):
+        root, here = problem.of(data.root, at), places[at]
+        parts.append(_Part(at, here, root, problem.of(data.sides, at), here.design(root)))
+    return parts
+
+
+def _along(
+    parts: Sequence[_Part], c: torch.Tensor
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Products of t, the derivative of mixtures ``c`` (m, K), for each part.
+
+    With itself (m,), with the design (m, K) and with the sides (m, P + 1).
     """
-    data, places = problem.data, problem.table.at(problem.which, shift)
-    rows = 2 * problem.table.vectors + data.sides.shape[1]
-    products, seen = [], []
-    for at in _blocks(problem.rows, rows * data.root.shape[1]):
-        design = places[at].design(problem.of(data.root, at))
-        products.append(design @ design.mT)
-        seen.append(problem.of(data.sides, at) @ design.mT)
-    return torch.cat(products), torch.cat(seen)
+    for part in parts:
+        t = -part.root * part.places.sloped(c[part.at])
+        yield vecdot(t, t), times(part.design, t), times(part.sides, t)
 
 
 def _finished(problem: _Problem, last: _Step) -> Fit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
@@ -119,11 +120,9 @@ def solve(
     search = guide.search if guide else scanned
     found = search(pixels, bases, priors, resolution, keep_scans)
     before = found.value.clone()
-    chosen = _choose(found, bases, NREFINE)
+    chosen, patient = _choose(found, bases)
     if found.wanted is not None:
         chosen |= found.wanted
-    patient = _choose(found, bases, NPATIENT)
-    patient &= ~_hopeless(found)
     rows, columns = (chosen & found.value.isfinite()).nonzero(as_tuple=True)
     start, keen = found.shift[rows, columns], patient[rows, columns]
     widths = [broadening(basis, resolution) for basis in bases]
@@ -166,12 +165,13 @@ def scanned(
     kept: list[tuple[tuple[int, ...], scan.Scan]] = []
     for mine, one in scan.scan_all(sums, extra, bases, widths):
         basis, count = bases[mine[0]], NMINIMA[bases[mine[0]].spectype]
-        prior = [bases[i].rarity(one.shifts) + float(priors[i]) for i in mine]
-        values = (one.values + torch.stack(prior)).flatten(0, 1)  # (n * G, S)
+        first, own = int(one.shifts[0]), tuple(bases[i] for i in mine)
+        rare = _rarities(own, first, len(one.shifts), one.step) + priors[mine, None]  # (G, S)
+        values = (one.values + rare.to(one.values.device)).flatten(0, 1)  # (n * G, S)
         if keep_scans:
             whole = values.view(one.values.shape).cpu()
             kept.append((tuple(mine), scan.Scan(whole, one.shifts.cpu(), one.step)))
-        part = refine.minima(values, int(one.shifts[0]), count, basis.separation, one.step)
+        part = refine.minima(values, first, count, basis.separation, one.step)
         basin, beyond = posterior.basins(values, part, one.shifts, basis.separation)
         parts.append([getattr(part, name).reshape(n, -1) for name in ("shift", "value", "sigma")])
         basins.append(basin.reshape(n, -1))
@@ -202,16 +202,28 @@ def scanned(
     )
 
 
-def _choose(found: Solutions, bases: Sequence[Basis], count: int) -> torch.Tensor:
-    """(n, T) bool: the ``count`` best minima of all, and the best of each spectype."""
-    order = found.value.argsort(dim=1)
-    chosen = torch.zeros_like(found.fitted)
-    chosen.scatter_(1, order[:, :count], True)
-    for spectype in {basis.spectype for basis in bases}:
-        mine = torch.tensor([bases[label].spectype == spectype for label in found.label.tolist()])
-        best = torch.where(mine, found.value, torch.inf).argmin(1, keepdim=True)
-        chosen.scatter_(1, best, True)
-    return chosen & found.value.isfinite()
+@lru_cache(maxsize=64)
+def _rarities(bases: tuple[Basis, ...], first: int, count: int, step: int) -> torch.Tensor:
+    """(G, count) what the densities of bases add at every ``step`` grid pixels from ``first``."""
+    shifts = first + step * torch.arange(count, dtype=torch.float64)
+    return torch.stack([basis.rarity(shifts) for basis in bases])
+
+
+def _choose(found: Solutions, bases: Sequence[Basis]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(n, T) bool: minima that get the final fit, and those that get all steps which it needs.
+
+    The NREFINE, or NPATIENT, best minima of all, and the best of each spectype; no step more for
+    what is hopeless.
+    """
+    order, leaders = found.value.argsort(dim=1), torch.zeros_like(found.fitted)
+    kinds = [bases[label].spectype for label in found.label.tolist()]
+    for spectype in set(kinds):
+        columns = torch.tensor([i for i, kind in enumerate(kinds) if kind == spectype])
+        best = columns[found.value[:, columns].argmin(1, keepdim=True)]
+        leaders.scatter_(1, best, True)
+    chosen, patient = (leaders.scatter(1, order[:, :count], True) for count in (NREFINE, NPATIENT))
+    there = found.value.isfinite()
+    return chosen & there, patient & there & ~_hopeless(found)
 
 
 def _hopeless(found: Solutions) -> torch.Tensor:
