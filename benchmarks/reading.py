@@ -5,13 +5,17 @@
 A coadd of simulated spectra without resolution matrices, in the page cache, as three files: nothing
 compressed, masks compressed (as DESI's releases are), and all of it gzipped. Beside the adapter,
 astropy reads flux, ivar and mask of each arm into native arrays and does no more; the adapter takes
-bad pixels out, reads FIBERMAP and makes chunks. CPU seconds: other programs may be at work.
+bad pixels out, reads FIBERMAP and makes chunks. Where desispec is installed (pip install desispec),
+its own reader gives what it gives: all arms and FIBERMAP as one object, in single precision and
+without resolution, which is the fastest that it offers. CPU seconds: other programs may be at work.
 """
 
 from __future__ import annotations
 
 import argparse
 import gzip
+import importlib.metadata
+import importlib.util
 import os
 import platform
 import tempfile
@@ -73,6 +77,23 @@ def by_astropy(path: Path) -> int:
         return len(data)
 
 
+def by_desispec(path: Path) -> int:
+    """Read all rows with DESI's own reader; returns how many."""
+    os.environ["DESI_LOGLEVEL"] = "error"
+    from desispec.io import read_spectra
+
+    skipped = {"EXP_FIBERMAP", "SCORES", "EXTRA_CATALOG", "RESOLUTION"}
+    return len(read_spectra(str(path), single=True, skip_hdus=skipped).fibermap)
+
+
+def readers() -> dict[str, Callable[[Path], int]]:
+    """All readers that are installed, by what the table calls them."""
+    found: dict[str, Callable[[Path], int]] = {"zspec": by_zspec, "astropy": by_astropy}
+    if importlib.util.find_spec("desispec"):
+        found["desispec " + importlib.metadata.version("desispec")] = by_desispec
+    return found
+
+
 def rate(read: Callable[[Path], int], path: Path) -> float:
     """Spectra a second of CPU, of the fastest run."""
     best = np.inf
@@ -92,12 +113,16 @@ def main() -> None:
         packed = make_coadd(Path(name) / "coadd-masks.fits", ROWS)
         plain = uncompressed(packed)
         files = {"nothing compressed": plain, "masks compressed": packed, "gzip": gzipped(plain)}
-        lines = [
-            f"| {kind} | {path.stat().st_size / 1e6:.0f} MB | {rate(by_zspec, path):,.0f} | "
-            f"{rate(by_astropy, path):,.0f} |"
-            for kind, path in files.items()
-        ]
-    table = "\n".join(["| file | size | zspec | astropy |", "|---|---|---|---|", *lines])
+        lines = []
+        for kind, path in files.items():
+            cells = [f"{rate(read, path):,.0f}" for read in readers().values()]
+            size = f"{path.stat().st_size / 1e6:.0f} MB"
+            lines.append(f"| {' | '.join([kind, size, *cells])} |")
+    head = [
+        "| " + " | ".join(["file", "size", *readers()]) + " |",
+        "|---" * (2 + len(readers())) + "|",
+    ]
+    table = "\n".join([*head, *lines])
     text = f"""# Reading DESI's coadds
 
 `OMP_NUM_THREADS=1 python benchmarks/reading.py -o benchmarks/results/reading.md`
@@ -105,7 +130,8 @@ def main() -> None:
 Spectra of three arms a second of CPU on one core, {ROWS:,} of them in a file, in the page cache, no
 resolution matrices; the fastest of {TIMES} runs; Python {platform.python_version()}, load
 {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores. zspec: the adapter, with bad pixels taken out,
-FIBERMAP and chunks; astropy: flux, ivar and mask into native arrays, and nothing else.
+FIBERMAP and chunks; astropy: flux, ivar and mask into native arrays, and nothing else; desispec,
+where it is installed: `read_spectra` with all arms and FIBERMAP, in single precision.
 
 {table}
 """

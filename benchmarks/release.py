@@ -112,7 +112,7 @@ def measure(loader: Loader, files: list[Path]) -> Measured:
     output = files[0].with_name("release.zspec.fits")
     estimator, task = loader.load(), Task()
     names = [str(file) for file in files]
-    cards = provenance(estimator, task, "benchmarks/release.py", names, {})
+    cards = provenance(estimator, task, "benchmarks/release.py", names, {}, "desi")
     inputs = [Source(file, "desi", {"lsf": "none"}) for file in files]
     begun, started = time.process_time(), time.monotonic()
     with Shards(output, names, cards, catalog.declared(estimator.extra)) as shards:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, Phase, settings
 
 from zspec import (
     Arm,
@@ -26,6 +27,15 @@ from zspec import (
 )
 
 WAVE = np.arange(4000.0, 5000.0, 2.0)
+
+FUZZ = {
+    "deadline": None,
+    "derandomize": True,
+    "suppress_health_check": list(HealthCheck),
+    "phases": [Phase.generate],  # seeds are not simpler when smaller
+}
+settings.register_profile("few", max_examples=12, **FUZZ)  # here: pytest asks for one by its name
+settings.register_profile("fuzz", max_examples=1500, **FUZZ)  # before it has seen any test
 
 
 class Toy(Survey):

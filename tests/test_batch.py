@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zspec import Arm, ConfigError, Spectra, SpectrumBatch, WaveGrid
+from zspec import Arm, ConfigError, Spectra, SpectrumBatch, WaveGrid, device
 
 GRID = WaveGrid.log(4000, 6000)
 
@@ -74,3 +75,35 @@ def test_what_float32_cannot_hold_is_not_good():
     batch = SpectrumBatch.from_spectra(given, GRID)
     assert np.isfinite(batch.error).all()
     assert np.isfinite(batch.flux).all()
+
+
+class Elsewhere:
+    """A tensor that writes down how it is moved."""
+
+    def __init__(self, place):
+        self.device, self.moved = torch.device(place), []
+
+    def pin_memory(self):
+        self.moved.append("pinned")
+        return self
+
+    def to(self, device, **how):
+        self.moved.append((str(device), how))
+        return self
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "moved"),
+    [
+        ("cpu", "cuda:1", ["pinned", ("cuda:1", {"non_blocking": True})]),
+        ("cpu", "mps", [("mps", {})]),
+        ("cuda", "cuda", [("cuda", {})]),
+    ],
+)
+def test_what_goes_to_cuda_goes_by_pinned_memory(start, end, moved):
+    assert device.move(Elsewhere(start), end).moved == moved
+
+
+def test_what_stays_is_not_copied():
+    tensor = torch.zeros(3)
+    assert device.move(tensor, "cpu") is tensor

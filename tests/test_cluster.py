@@ -18,6 +18,7 @@ from zspec.cli.app import build
 from zspec.sources import Source
 from zspec.workers import Loader
 
+dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 
 TASK = prediction.Task(chunk_rows=1)
@@ -84,6 +85,20 @@ def test_a_worker_killed_in_the_middle_changes_nothing(units, here, local):
         same(result, here[result.unit.name])
 
 
+def calm(client):
+    """Whether no worker has the settings of Dask that cost a fit time."""
+    trims = client.run(os.getenv, "MALLOC_TRIM_THRESHOLD_").values()
+    threads = client.run(os.getenv, "OMP_NUM_THREADS").values()
+    profiled = client.run(dask.config.get, "distributed.worker.profile.enabled").values()
+    ticks = client.run(dask.config.get, "distributed.admin.tick.interval").values()
+    return (set(trims), set(threads), set(profiled), set(ticks)) == ({None}, {"1"}, {False}, {"1s"})
+
+
+def test_workers_are_not_slowed_by_dask(local):
+    with distributed.Client(local.scheduler_address, set_as_default=False) as client:
+        assert calm(client)
+
+
 def test_the_command_line_writes_the_same_catalogue(coadd, local, tmp_path, monkeypatch):
     monkeypatch.setattr("zspec.cli.session.command_line", lambda: "zspec predict")
     monkeypatch.chdir(coadd.parent)  # workers are elsewhere, and names are relative
@@ -131,6 +146,13 @@ def test_workers_of_another_environment_are_refused(units, local):
     with (
         cluster.Cluster(local.scheduler_address, other) as engine,
         pytest.raises(ConfigError, match=r"has torch .*, but this run 1\.0"),
+    ):
+        list(engine.run(units[:1], lambda report: None))
+    mine = {**cluster.versions(), "adapter mine": "zspec-mine 1.2"}
+    other = cluster.Job(Loader("likelihood"), TASK, job().sha256, versions=mine)
+    with (
+        cluster.Cluster(local.scheduler_address, other) as engine,
+        pytest.raises(ConfigError, match=r"has adapter mine none, but this run zspec-mine 1\.2"),
     ):
         list(engine.run(units[:1], lambda report: None))
 
@@ -188,10 +210,13 @@ def test_slurm_jobs_predict(units, here, slurm, tmp_path):
     file.write_text(
         f'jobs = 1\nmemory = "2GB"\ninterface = "lo"\nwalltime = "00:05:00"\n'
         f'python = "{sys.executable}"\nlog_directory = "{tmp_path}"\n'
+        'job_script_prologue = ["export ZSPEC_SAID=mine"]\n'
         'scheduler_options = {dashboard_address = "127.0.0.1:0"}\n'
     )
     with cluster.Cluster(f"slurm:{file}", job()) as engine:
         done = list(engine.run(units[2:], lambda report: None))
+        assert calm(engine._client)
+        assert set(engine._client.run(os.getenv, "ZSPEC_SAID").values()) == {"mine"}
     assert len(done) == 2
     for result in done:
         same(result, here[result.unit.name])
@@ -206,6 +231,24 @@ def test_a_word_that_slurm_does_not_know(slurm, tmp_path):
     file.write_text("jobs = 0\n")
     with pytest.raises(ConfigError, match="jobs = 0"), cluster.Cluster(f"slurm:{file}", job()):
         pass
+    file.write_text('job_script_prologue = "module load x"\n')
+    said = pytest.raises(ConfigError, match="'module load x'; expected a list of lines")
+    with said, cluster.Cluster(f"slurm:{file}", job()):
+        pass
+
+
+def test_a_job_begins_with_our_settings_and_then_the_users():
+    ours = schedulers._prologue("", {})
+    assert [line.split("=")[0] for line in ours] == [
+        "export DASK_DISTRIBUTED__NANNY__PRE_SPAWN_ENVIRON",
+        "export DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED",
+        "export DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL",
+    ]
+    for key in ("job_script_prologue", "env_extra"):
+        assert schedulers._prologue("", {key: ["module load x"]}) == [*ours, "module load x"]
+    with dask.config.set({"jobqueue.slurm.job-script-prologue": ["module load y"]}):
+        assert schedulers._prologue("", {}) == [*ours, "module load y"]
+        assert schedulers._prologue("", {"env_extra": ["z"]}) == [*ours, "z"]
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -30,14 +30,6 @@ SURVEYS = ("sdss", "desi", "4most", "csst")
 SECONDS = 30
 """More than reading any of these files takes on a machine that is busy."""
 
-COMMON = {
-    "deadline": None,
-    "derandomize": True,
-    "suppress_health_check": list(HealthCheck),
-    "phases": [Phase.generate],  # seeds are not simpler when smaller
-}
-settings.register_profile("few", max_examples=12, **COMMON)
-settings.register_profile("fuzz", max_examples=1500, **COMMON)
 if settings.get_current_profile_name() != "fuzz":
     settings.load_profile("few")
 

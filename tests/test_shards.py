@@ -22,6 +22,7 @@ from zspec import (
     catalog,
     checkpoint,
     engine,
+    plugins,
     prediction,
     running,
     shards,
@@ -165,6 +166,58 @@ def test_another_command_is_refused(zspec, expected):
     toy_c = Path("toy-c.fits")
     with pytest.raises(ZspecError, match="INHASH was"):
         zspec("predict", toy_c, "-o", "z.fits", "--chunk", "2", "--resume")
+
+
+def test_another_survey_is_refused(zspec, expected):
+    with pytest.raises(Stopped):
+        zspec(*command(), stop=20)
+    said = r"SURVEY was '\(recognised\)' and is 'toy'; give what it had"
+    with pytest.raises(ConfigError, match=said):
+        zspec(*command("--resume", "--survey", "toy"))
+    assert zspec(*command("--resume")).exit_code == 0
+    with pytest.raises(ConfigError, match=rf"z\.fits: {said}"):
+        zspec(*command("--resume", "--survey", "toy"))
+    assert zspec(*command("--resume", "--overwrite", "--survey", "TOY")).exit_code == 0
+    assert zspec(*command("--resume", "--survey", "toy")).exit_code == 0
+    assert catalog.read(Path("z.fits")).header["SURVEY"] == "toy"
+
+
+def test_another_version_of_the_adapter_is_refused(zspec, expected, toy, monkeypatch):
+    with pytest.raises(Stopped):
+        zspec(*command(), stop=20)
+    found = plugins.surveys().found
+    with monkeypatch.context() as upgraded:
+        upgraded.setitem(found, "toy", (type(toy), "toy-dist 1.3"))
+        said = r"was read by toy \(toy-dist 1\.2\), and that is toy \(toy-dist 1\.3\) by now"
+        with pytest.raises(ConfigError, match=said) as caught:
+            zspec(*command("--resume"))
+        assert "\n" not in str(caught.value)
+    with monkeypatch.context() as upgraded:  # one that read nothing of it may be any
+        upgraded.setitem(found, "sdss", (found["sdss"][0], "other 7"))
+        assert zspec(*command("--resume")).exit_code == 0
+    assert Path("z.fits").read_bytes() == expected
+    with monkeypatch.context() as upgraded:
+        upgraded.setitem(found, "toy", (type(toy), "toy-dist 1.3"))
+        with pytest.raises(ConfigError, match=f"z\\.fits: {said}"):
+            zspec(*command("--resume"))
+        assert zspec(*command("--resume", "--overwrite")).exit_code == 0
+        assert catalog.read(Path("z.fits")).header["SURVEY1"] == "toy (toy-dist 1.3)"
+
+
+def test_catalogues_of_two_versions_of_an_adapter_are_not_merged(zspec, night, toy, monkeypatch):
+    zspec("predict", "toy-a.fits", "--chunk", "2")
+    monkeypatch.setitem(plugins.surveys().found, "toy", (type(toy), "toy-dist 1.3"))
+    zspec("predict", "toy-b.fits", "--chunk", "2", "--survey", "toy")
+    zspec("predict", "toy-c.fits", "--chunk", "2")
+    with pytest.raises(
+        ConfigError, match=r"b\.zspec\.fits: was read by toy \(toy-dist 1\.3\), but"
+    ):
+        zspec("merge", "toy-a.zspec.fits", "toy-b.zspec.fits", "-o", "m.fits")
+    monkeypatch.setitem(plugins.surveys().found, "toy", (type(toy), "toy-dist 1.4"))
+    assert zspec("merge", "toy-b.zspec.fits", "toy-c.zspec.fits", "-o", "m.fits").exit_code == 0
+    header = catalog.read(Path("m.fits")).header
+    assert header["SURVEY1"] == "toy (toy-dist 1.3)"  # which read them, whatever is installed now
+    assert "SURVEY" not in header  # one was asked for by name
 
 
 def test_a_file_that_changed_is_done_again(zspec, expected, toy_file):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zspec.arms import to_grid
+from zspec.device import move
 from zspec.errors import ConfigError, unknown
 from zspec.grid import WaveGrid
 from zspec.survey import Spectra
@@ -92,4 +93,4 @@ class SpectrumBatch:
             if channel not in known:
                 raise ConfigError(unknown("channel", channel, known))
         stacked = np.stack([known[c].astype(np.float32) for c in channels], axis=1)
-        return torch.from_numpy(stacked).to(device)
+        return move(torch.from_numpy(stacked), device)

@@ -21,6 +21,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any, Self
 
+from zspec import plugins
 from zspec.engine import Progress, keep_busy, told
 from zspec.errors import ConfigError, ZspecError
 from zspec.estimator import Estimator
@@ -31,9 +32,11 @@ from zspec.workers import AHEAD, Loader
 
 
 def versions() -> dict[str, str]:
-    """What must be the same wherever rows of one catalogue are made."""
+    """What must be the same wherever rows of one catalogue are made, adapters included."""
     names = ("zspec-redshift", "torch", "numpy")
-    return {"Python": platform.python_version(), **{name: version(name) for name in names}}
+    adapters = {f"adapter {name}": brings for name, (_, brings) in plugins.surveys().found.items()}
+    here = {"Python": platform.python_version(), **{name: version(name) for name in names}}
+    return {**here, **adapters}
 
 
 @dataclass(frozen=True)
@@ -90,9 +93,9 @@ def _load(job: Job) -> Estimator:
     """The model that the job names, on the GPU of this worker where it is to be on one."""
     here, mine = socket.gethostname(), versions()
     for name, wanted in job.versions.items():
-        if mine[name] != wanted:
+        if (there := mine.get(name, "none")) != wanted:
             raise ConfigError(
-                f"worker on {here}: has {name} {mine[name]}, but this run {wanted}; "
+                f"worker on {here}: has {name} {there}, but this run {wanted}; "
                 "start workers in the environment of this run"
             )
     made = replace(job.loader, device=_device(job.loader.device)).load()

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from zspec.errors import ConfigError, unknown
+
+if TYPE_CHECKING:
+    import torch
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -26,3 +31,13 @@ def resolve(name: str) -> str:
     if not there[name]:
         raise ConfigError(f"device {name!r} is not there (torch {torch.__version__}); try cpu")
     return name
+
+
+def move(tensor: torch.Tensor, device: str | torch.device) -> torch.Tensor:
+    """A tensor on a device; from the CPU to CUDA by pinned memory, which that reads by itself.
+
+    torch keeps the pinned memory until it was read, and takes the same for the next chunk.
+    """
+    if tensor.device.type != "cpu" or not str(device).startswith("cuda"):
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from zspec import prediction
 from zspec.errors import ConfigError, InputError, OutputError
 
 FORMAT = 1
@@ -49,6 +51,29 @@ def differing(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         if card not in FREE and was.get(card) != value:
             return f"{card} was {was.get(card)!r} and is {value!r}"
     return ""
+
+
+def reader_cards(cards: Mapping[str, Any]) -> list[str]:
+    """SURVEY1 and so on: cards that name adapters which read something."""
+    return [card for card in cards if re.fullmatch(r"SURVEY\d+", card)]
+
+
+def readers(cards: Mapping[str, Any]) -> dict[str, str]:
+    """Adapters that read something with the distributions that brought them, by their names."""
+    told = [str(plain(cards)[card]) for card in reader_cards(cards)]
+    return {text.split(" ")[0]: text for text in told}
+
+
+def check_readers(path: Path, cards: Mapping[str, Any]) -> None:
+    """Raise ConfigError where an adapter that read something is another by now."""
+    was = readers(cards)
+    now = readers(prediction.adapters(list(was)))
+    for name, text in was.items():
+        if now.get(name) != text:
+            raise ConfigError(
+                f"{path}: was read by {text}, and that is {now.get(name, 'not installed')} by now; "
+                "install what it was, or start with --overwrite"
+            )
 
 
 def check(path: Path, header: Mapping[str, Any]) -> dict[str, Any]:

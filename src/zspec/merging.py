@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zspec import catalog, records, tablestream
+from zspec import catalog, leftovers, manifest, records, tablestream
 from zspec.catalog import Labels
 from zspec.errors import ConfigError, InputError
 from zspec.layout import Layout, cast, join, layout_of, pack
-from zspec.prediction import adapters
+from zspec.prediction import adapters, cut, numbered
 from zspec.records import Record, read_records
 from zspec.tablestream import Streamed
 
@@ -51,8 +51,14 @@ def write_catalogue(
     ]
     listed = pack(catalog.typed(catalog.FILES, files))
     tables.append(catalog.streamed("FILES", layout_of(listed), lambda: [listed], {}))
-    cards = {**adapters([one.survey for one in done]), **header}
-    tablestream.write(path, catalog.primary(cards), tables, beside or catalog.beside(path))
+    leftovers.sweep(path)
+    cards = {**_found(done), **header}
+    tablestream.write(path, catalog.primary(cards), tables, beside or leftovers.beside(path))
+
+
+def _found(done: Sequence[Record]) -> dict[str, Any]:
+    """Cards of what turned out: which adapters read, and how many chunks were halved."""
+    return {**adapters([one.survey for one in done]), **cut([one.halved for one in done])}
 
 
 def write_shard(
@@ -68,11 +74,11 @@ def write_shard(
     units = records.units_table(done)
     tables.append(catalog.streamed("FILES", layout_of(listed), lambda: [listed], {}))
     tables.append(catalog.streamed("UNITS", layout_of(units), lambda: [units], {}))
-    tablestream.write(path, catalog.primary(header), tables, beside)
+    tablestream.write(path, catalog.primary({**_found(done), **header}), tables, beside)
 
 
 def _files(done: Sequence[Record]) -> catalog.Columns:
-    return catalog.list_files([(r.file, r.survey, r.rows, r.error) for r in done])
+    return catalog.list_files([(r.file, r.survey, r.rows, r.halved, r.error) for r in done])
 
 
 def _streamed(hdu: str, done: Sequence[Record], labels: Labels, seen: Seen) -> Streamed:
@@ -111,15 +117,31 @@ def merge(paths: Sequence[Path], output: Path, command: str, seen: Seen = ignore
     for path in paths:
         found, cards, told = read_records(path)
         _check_same(paths[0], header or cards, path, cards)
-        header, labels = header or cards, {**told, **labels}
+        header, labels = _joined(header or cards, cards, path), {**told, **labels}
         done += found
     done = ordered(done)
     check_whole(done)
-    header = {k: v for k, v in header.items() if not k.startswith("SURVEY")}
     hashed = catalog.inputs_hash(list(dict.fromkeys(one.file for one in done)))
     header |= {"INHASH": hashed, "COMMAND": command, "NMERGED": (len(paths), "catalogues merged")}
     write_catalogue(output, header, done, labels, seen)
     return Merged(done, bool(header.get("CALIB", False)))
+
+
+def _joined(cards: Mapping[str, Any], more: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Cards with the adapters of one more catalogue, which read with the same distributions.
+
+    Of what was asked for, what all were asked; HALVED is counted anew. Raises ConfigError.
+    """
+    readers = manifest.readers(cards)
+    for name, text in manifest.readers(more).items():
+        if readers.setdefault(name, text) != text:
+            raise ConfigError(
+                f"{path}: was read by {text}, but others by {readers[name]}; predict both alike to "
+                "merge them"
+            )
+    gone = {"HALVED", *manifest.reader_cards(cards)}
+    gone |= {"SURVEY"} if cards.get("SURVEY") != more.get("SURVEY") else set()
+    return {**{k: v for k, v in cards.items() if k not in gone}, **numbered(readers.values())}
 
 
 def _check_same(

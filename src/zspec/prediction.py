@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from zspec.errors import ConfigError, InputError, ZspecError
 from zspec.estimator import Estimator, ExtraColumn, Want
 from zspec.sources import Source
 from zspec.survey import Survey
-from zspec.tables import PER_ROW, predict_rows
+from zspec.tables import PER_ROW, predict_fitting
 from zspec.timing import Stopwatch
 from zspec.work import Unit
 
@@ -31,6 +31,8 @@ log = logging.getLogger("zspec")
 
 CHUNK_ROWS = 64
 """Rows of an arithmetic chunk. Stored in the catalogue: float sums may depend on it."""
+RECOGNISED = "(recognised)"
+"""Card SURVEY where none was asked for: each file's adapter is the one that recognises it."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class Result:
     """By stage: read, resample, network, likelihood or model, tables."""
     stamp: str = ""
     """Size and time of the file just before it was read."""
+    halved: int = 0
+    """Chunks that were halved, as the device had no memory for them."""
 
     def failed(self, error: str) -> Result:
         """The same unit without rows: half of it is none."""
@@ -129,12 +133,14 @@ def provenance(
     command: str,
     inputs: Sequence[str],
     options: Mapping[str, Any],
+    survey: str | None = None,
 ) -> dict[str, Any]:
     """Cards of the primary header: what made this catalogue.
 
-    MODELSHA is the SHA-256 of the checkpoint, INHASH that of the inputs' places, OPTIONS what was
-    chosen of the survey's options, WANTED and ZRANGE what of the estimator's, as JSON. PART1 and
-    so on are the published templates that were fitted, with their versions.
+    MODELSHA is the SHA-256 of the checkpoint, INHASH that of the inputs' places, SURVEY the adapter
+    that was asked for, OPTIONS what was chosen of its options, WANTED and ZRANGE what of the
+    estimator's, as JSON. PART1 and so on are the published templates that were fitted, with their
+    versions.
     """
     import torch
 
@@ -152,6 +158,7 @@ def provenance(
         "NUMPYVER": (np.__version__, "version of numpy"),
         "PYVER": (platform.python_version(), "version of Python"),
         "INHASH": catalog.inputs_hash(inputs),
+        "SURVEY": (survey or RECOGNISED, "adapter that was asked for"),
         "OPTIONS": json.dumps(dict(options), sort_keys=True),
         "WANTED": json.dumps(
             {want: estimator.level if want == "interval" else True for want in sorted(task.want)}
@@ -164,11 +171,20 @@ def provenance(
 
 def adapters(used: Sequence[str]) -> dict[str, Any]:
     """Header cards that name each adapter and the distribution that brings it."""
-    offers = plugins.surveys()
+    found = plugins.surveys().found
+    return numbered([f"{name} ({found[name][1]})" for name in set(used) & set(found)])
+
+
+def numbered(readers: Iterable[str]) -> dict[str, Any]:
+    """Cards SURVEY1 and so on of adapters with their distributions."""
     return {
-        f"SURVEY{number}": (f"{name} ({offers.found[name][1]})", "adapter")
-        for number, name in enumerate(sorted(set(used) & set(offers.found)), start=1)
+        f"SURVEY{number}": (text, "adapter") for number, text in enumerate(sorted(readers), start=1)
     }
+
+
+def cut(halved: Iterable[int]) -> dict[str, Any]:
+    """The card that says how many chunks were halved: their rows are of smaller ones than CHUNK."""
+    return {"HALVED": (sum(halved), "chunks halved for want of device memory")}
 
 
 def predict_unit(
@@ -210,8 +226,9 @@ def _fill(
     for spectra in chunks:
         watch.lap("read")
         for piece in spectra.split(task.chunk_rows):
-            tables = predict_rows(piece, unit.file, fitter, survey.grid, task.want, watch)
-            result.parts.append(tables)
+            parts = predict_fitting(piece, unit.file, fitter, survey.grid, task.want, watch)
+            result.parts += parts
+            result.halved += len(parts) - 1
             result.rows += len(piece)
             progress(Report(len(piece), unit.reached(int(piece.rows[-1]) + 1)))
     watch.lap("read")
@@ -234,10 +251,10 @@ def _assemble(done: Sequence[Result], extra: Sequence[ExtraColumn]) -> Catalog:
     tables = {hdu: catalog.stack([part[hdu] for part in parts], catalog.HDUS[hdu]) for hdu in hdus}
     _truth_last(tables["REDSHIFTS"])
     catalog.describe(tables["REDSHIFTS"], (*catalog.REQUESTED, *extra))
-    tables["FILES"] = catalog.table(
-        catalog.FILES, catalog.list_files([(r.unit.file, r.survey, r.rows, r.error) for r in done])
-    )
-    return Catalog(tables, adapters([r.survey for r in done]))
+    listed = [(r.unit.file, r.survey, r.rows, r.halved, r.error) for r in done]
+    tables["FILES"] = catalog.table(catalog.FILES, catalog.list_files(listed))
+    cards = {**adapters([r.survey for r in done]), **cut([r.halved for r in done])}
+    return Catalog(tables, cards)
 
 
 def _truth_last(redshifts: Table) -> None:

@@ -52,6 +52,8 @@ class Record:
     shard: Path | None = None
     """Where its rows are; None: in memory."""
     tables: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    halved: int = 0
+    """Chunks that were halved, as the device had no memory for them."""
 
     @property
     def rows(self) -> int:
@@ -85,6 +87,7 @@ def record(result: Result) -> Record:
         {hdu: layout_of(rows) for hdu, rows in tables.items()},
         {},
         tables=tables,
+        halved=result.halved,
     )
 
 
@@ -97,6 +100,7 @@ def units_table(records: Sequence[Record]) -> NDArray[Any]:
         "SURVEY": [r.survey for r in records],
         "OF": [r.of for r in records],
         "STAMP": [r.stamp for r in records],
+        "HALVED": [r.halved for r in records],
         "ERROR": [r.error for r in records],
     }
     for hdu in known:
@@ -157,6 +161,7 @@ def _of_shard(hdus: fits.HDUList, path: Path) -> Iterator[Record]:
             layouts=layouts,
             first={hdu: at[hdu] for hdu in layouts},
             shard=path,
+            halved=int(row["HALVED"]),
         )
         for hdu, layout in layouts.items():
             at[hdu] += layout.rows
@@ -168,11 +173,15 @@ def _of_catalogue(hdus: fits.HDUList, path: Path) -> Iterator[Record]:
     files.convert_bytestring_to_unicode()
     tables = [hdu for hdu in catalog.HDUS if hdu in hdus and hdu != "FILES"]
     runs = {hdu: _runs(hdus[hdu]) for hdu in tables}
-    for file, survey, _, error in files.iterrows():
+    if "HALVED" not in files.colnames:
+        files["HALVED"] = 0  # of a zspec that halved nothing
+    names = ("FILE", "SURVEY", "HALVED", "ERROR")
+    for file, survey, halved, error in files.iterrows(*names):
         spans = {hdu: runs[hdu].get(str(file), (0, 0)) for hdu in tables}
         layouts = {hdu: _layout(hdus[hdu], *span) for hdu, span in spans.items()}
         first = {hdu: start for hdu, (start, _) in spans.items()}
-        yield Record(str(file), str(survey), "", 0, "", str(error), layouts, first, path)
+        record = Record(str(file), str(survey), "", 0, "", str(error), layouts, first, path)
+        yield replace(record, halved=int(halved))
 
 
 def _runs(hdu: fits.BinTableHDU) -> dict[str, tuple[int, int]]:

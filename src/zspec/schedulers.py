@@ -10,6 +10,7 @@ import contextlib
 import inspect
 import logging
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,13 @@ log = logging.getLogger("zspec")
 ANSWER = "30s"
 """How long a scheduler may take to answer."""
 ENVIRONMENT = {f"{name}_NUM_THREADS": 1 for name in ("OMP", "MKL", "OPENBLAS")}
-"""Of a worker. Dask's own sets MALLOC_TRIM_THRESHOLD_ too, which makes every large array a system
-call: a fit takes twice as long."""
+SETTINGS: dict[str, Any] = {
+    # unset: Dask's own value makes every large array a system call, and a fit takes twice as long
+    "distributed.nanny.pre-spawn-environ": {**ENVIRONMENT, "MALLOC_TRIM_THRESHOLD_": None},
+    "distributed.worker.profile.enabled": False,  # a look at the stack every 10 ms
+    "distributed.admin.tick.interval": "1s",  # 20 ms in each process: 4 % of a core of two workers
+}
+"""Of workers that are started here, by this process or by jobs: units take seconds, not more."""
 EXPECTED = (
     "local:2 (processes of this machine), slurm, slurm:FILE.toml, tcp://HOST:PORT or a scheduler's "
     "JSON file"
@@ -80,7 +86,7 @@ def start_local(workers: int, limit: int | None) -> Any:
     import dask
     import distributed
 
-    with dask.config.set({"distributed.nanny.pre-spawn-environ": ENVIRONMENT}):
+    with dask.config.set(SETTINGS):
         return distributed.LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
@@ -101,6 +107,7 @@ def _slurm(place: str, file: str) -> Any:
             f"--cluster {place}: needs dask-jobqueue; pip install 'zspec-redshift[dask]'"
         ) from None
     keywords = {"cores": 1, "processes": 1, **(_read(place, Path(file)) if file else {})}
+    keywords["job_script_prologue"] = _prologue(file, keywords)
     jobs = keywords.pop("jobs", 1)
     if not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1:
         raise ConfigError(f"{file}: jobs = {jobs!r}; expected a whole number from 1")
@@ -113,6 +120,26 @@ def _slurm(place: str, file: str) -> Any:
         raise ConfigError(f"--cluster {place}: {_line(error)}") from None
     cluster.scale(jobs=jobs)
     return cluster
+
+
+def _prologue(file: str, keywords: dict[str, Any]) -> list[str]:
+    """Lines of a job before its worker: our settings, then what the file or Dask's own says.
+
+    ``env_extra``, as it was called, is taken from the keywords. Raises ConfigError for no list.
+    """
+    import dask
+
+    given = keywords.pop("env_extra", None) or []
+    given = keywords.get("job_script_prologue", given)
+    if not isinstance(given, list):
+        raise ConfigError(f"{file}: job_script_prologue = {given!r}; expected a list of lines")
+    for name in ("job-script-prologue", "env-extra"):
+        given = given or dask.config.get(f"jobqueue.slurm.{name}", None) or []
+    ours = []
+    for key, value in SETTINGS.items():
+        name = key.replace(".", "__").replace("-", "_").upper()
+        ours.append(f"export DASK_{name}={shlex.quote(str(value))}")
+    return [*ours, *given]
 
 
 def _known(kind: Any) -> set[str]:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-from zspec import catalog, manifest, merging, records, work
+from zspec import catalog, manifest, merging, records, remote, work
 from zspec.catalog import Labels
 from zspec.errors import ConfigError, InputError, OutputError
 from zspec.merging import Seen, ignore
@@ -40,7 +40,8 @@ class Shards:
         """The catalogue to write, its inputs and cards, and what its columns mean."""
         self.output = output
         self.header = dict(header)
-        self.folder = output.with_name(_stem(output) + ".parts")
+        stem = output.name.removesuffix(".gz").removesuffix(".fits")
+        self.folder = output.with_name(f"{stem}.parts")
         self.done: dict[str, Record] = {}
         """By the unit's name, or the file's where a whole catalogue is gone on with."""
         self._files = {catalog.ascii_name(file): file for file in files}
@@ -131,14 +132,16 @@ class Shards:
             raise OutputError(f"{self.folder}: another zspec is at work on it")
 
     def _load(self, shards: Iterable[Path]) -> dict[str, Record]:
-        """Units of earlier shards whose files did not change; a damaged shard is done again."""
+        """Units of earlier shards whose files did not change; damaged shards are done again."""
         found: dict[str, Record] = {}
         for path in shards:
             self._written = max(self._written, int(path.stem.rpartition("-")[2]))
             with contextlib.suppress(InputError):
-                found |= {one.name: one for one in records.read_records(path)[0]}
+                read, header, _ = records.read_records(path)
+                manifest.check_readers(path, header)
+                found |= {one.name: one for one in read}
         self._check_names(found.values())
-        now = {name: work.stamp(file) for name, file in self._files.items()}
+        now = {name: work.stamp(self._files[name]) for name in {r.file for r in found.values()}}
         return {key: r for key, r in found.items() if now[r.file] in ("", r.stamp)}
 
     def _check_names(self, found: Iterable[Record]) -> None:
@@ -158,6 +161,7 @@ class Shards:
             return
         if said := manifest.differing(header, self.header):
             raise ConfigError(f"{self.output}: {said}; give what it had, or start with --overwrite")
+        manifest.check_readers(self.output, header)
         self._check_names(found)
         self.header["COMMAND"] = header["COMMAND"]
         self.done = {one.file: one for one in found}
@@ -252,7 +256,8 @@ class Shards:
             if one.stamp:
                 read.setdefault(one.file, set()).add(one.stamp)
         for file, stamps in read.items():
-            now = work.stamp(self._files[file])
+            fetched = remote.is_url(file)  # as a whole, and what was fetched does not change
+            now = "" if fetched else work.stamp(self._files[file])
             if len(stamps) > 1 or now not in ("", *stamps):
                 error = f"{file}: changed while it was read; --retry-failed reads it again"
                 self._failed.setdefault(file, error)
@@ -292,8 +297,3 @@ class Shards:
         self._release()
         with contextlib.suppress(OSError):  # it is not there, or holds what is not ours
             self.folder.rmdir()
-
-
-def _stem(path: Path) -> str:
-    """The name of a catalogue without its endings."""
-    return path.name.removesuffix(".gz").removesuffix(".fits")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from zspec import plugins
+from zspec import plugins, remote
 from zspec.errors import InputError
 from zspec.fits import FitsFile, open_fits
+from zspec.remote import Place
 from zspec.survey import Arm, Medium, Spectra, Survey, make_options
 from zspec.units import air_to_vacuum
 
@@ -25,9 +27,20 @@ OURS = ".zspec.fits"
 class Source:
     """One input: a file, and the survey that reads it once that is known."""
 
-    path: Path
+    path: Place
     survey: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def gather(given: Sequence[str | Path], survey: str | None) -> list[Place]:
+    """What :func:`expand` finds of files and folders, and after them the files of URLs.
+
+    Raises what both raise: InputError, PluginError, and ConfigError for a URL that nothing reads.
+    """
+    urls = [one for text in given if remote.is_url(text) for one in remote.find(str(text))]
+    paths = [Path(one) for one in given if not remote.is_url(one)]
+    files = expand(paths, survey) if paths or not urls else []
+    return [*files, *dict.fromkeys(urls)]
 
 
 def expand(paths: Sequence[Path], survey: str | None) -> list[Path]:
@@ -112,6 +125,7 @@ def count(source: Source) -> int:
 
     Raises InputError where the file cannot be opened, or no survey recognises it.
     """
+    assert isinstance(source.path, Path)  # a URL is one unit
     with open_fits(source.path) as handle:
         survey = plugins.survey(source.survey) if source.survey else recognise(handle)
         try:
@@ -128,13 +142,28 @@ def read(source: Source, rows: range | None = None) -> tuple[Survey, Iterator[Sp
     how. Raises InputError where the file is no file of that survey, or what it holds makes no
     sense, and ConfigError for an option that the survey does not have.
     """
-    with open_fits(source.path) as handle:
+    if isinstance(source.path, Path):
+        return _read(source.path, source, rows)
+    with contextlib.ExitStack() as stack:
+        path = stack.enter_context(remote.fetched(source.path))
+        survey, chunks = _read(path, source, rows)
+        return survey, _within(stack.pop_all(), chunks)
+
+
+def _within(stack: contextlib.ExitStack, chunks: Iterator[Spectra]) -> Iterator[Spectra]:
+    """The same chunks; what they are read from is kept until then."""
+    with stack:
+        yield from chunks
+
+
+def _read(path: Path, source: Source, rows: range | None) -> tuple[Survey, Iterator[Spectra]]:
+    """See :func:`read`; of the file that is here."""
+    with open_fits(path) as handle:
         survey = plugins.survey(source.survey) if source.survey else recognise(handle)
         others = [] if _sniffs(survey, handle) else recognising(handle)
     hint = f"; try --survey {others[0]}" if others else ""
     options = make_options(survey, source.options)
-    chunks = survey.read(source.path, rows, options)
-    return survey, _checked(source.path, survey, chunks, hint)
+    return survey, _checked(path, survey, survey.read(path, rows, options), hint)
 
 
 def _checked(path: Path, survey: Survey, chunks: Iterator[Spectra], hint: str) -> Iterator[Spectra]:

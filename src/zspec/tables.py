@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,11 +12,14 @@ from numpy.typing import NDArray
 from zspec import arms, catalog, flags
 from zspec.catalog import Columns
 from zspec.density import Densities
+from zspec.errors import ZspecError
 from zspec.estimator import Chunk, Estimator, Prediction, Want
 from zspec.flags import ZWarn
 from zspec.grid import WaveGrid, overlap
 from zspec.survey import Spectra
 from zspec.timing import Stopwatch
+
+log = logging.getLogger("zspec")
 
 COVERAGE = 0.5
 """Share of the grid below which LITTLE_COVERAGE is set."""
@@ -59,6 +63,36 @@ def predict_rows(
         tables["ZPDF"] = _zpdf(prediction.zpdf, prediction, key)
     watch.lap("tables")
     return tables
+
+
+def predict_fitting(
+    spectra: Spectra,
+    file: str,
+    estimator: Estimator,
+    default: WaveGrid,
+    want: frozenset[Want] = frozenset(),
+    watch: Stopwatch | None = None,
+) -> list[dict[str, Columns]]:
+    """The tables of one chunk, or of its parts where the device has no memory for it whole.
+
+    A chunk is halved until its parts fit, so their number less one says how often. Rows of a part
+    are those of a chunk of its size. Only the device counts: a process that lacks memory is not
+    helped by it. Raises ZspecError where not even one spectrum fits.
+    """
+    import torch
+
+    try:
+        return [predict_rows(spectra, file, estimator, default, want, watch)]
+    except torch.OutOfMemoryError:
+        said = f"{file}: the memory of {estimator.device} does not hold one spectrum"
+    if len(spectra) == 1:  # and not within `except`, where the error keeps what it had at work
+        raise ZspecError(f"{said}; free it (other programs?), and go on with --resume")
+    torch.cuda.empty_cache()
+    log.info("%s: %d rows are too many for %s: halved", file, len(spectra), estimator.device)
+    half = (len(spectra) + 1) // 2
+    parts = [spectra[:half], spectra[half:]]
+    done = [predict_fitting(part, file, estimator, default, want, watch) for part in parts]
+    return [*done[0], *done[1]]
 
 
 def _redshifts(

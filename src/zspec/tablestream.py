@@ -20,7 +20,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from zspec import checksums
+from zspec import checksums, leftovers
 from zspec.errors import OutputError
 from zspec.headers import BLOCK
 
@@ -62,36 +62,37 @@ def write(path: Path, primary: fits.PrimaryHDU, tables: Sequence[Streamed], besi
     Raises OutputError where that fails; nothing is left then.
     """
     try:
-        with beside.open("wb+") as out:
+        with leftovers.writing(beside) as out:
             _finish(out, 0, primary.header, checksums.Sum())
             for table in tables:
                 _write_table(out, table)
-            out.flush()
-            os.fsync(out.fileno())
-        if path.name.endswith(".gz"):
-            _compress(beside)
-        os.replace(beside, path)
+            _sync(out)
+            if path.name.endswith(".gz"):
+                _compress(beside, path)
+            else:
+                os.replace(beside, path)
     except OSError as error:
         raise OutputError(
             f"{path}: cannot be written ({error.strerror or error}); choose another place with -o"
         ) from None
-    finally:
-        beside.unlink(missing_ok=True)
 
 
-def _compress(path: Path) -> None:
-    """Replace a file by itself in gzip, without name and time."""
-    small = path.with_name(f"{path.name}.gz")
-    try:
+def _sync(out: IO[bytes]) -> None:
+    """See that a file is on its disk before it is renamed."""
+    out.flush()
+    os.fsync(out.fileno())
+
+
+def _compress(plain: Path, path: Path) -> None:
+    """Write a file in gzip at ``path``, without name and time."""
+    with leftovers.writing(plain.with_name(f"{plain.name}.gz")) as raw:
         with (
-            path.open("rb") as plain,
-            small.open("wb") as raw,
+            plain.open("rb") as source,
             gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
         ):
-            shutil.copyfileobj(plain, packed)
-        os.replace(small, path)
-    finally:
-        small.unlink(missing_ok=True)
+            shutil.copyfileobj(source, packed)
+        _sync(raw)
+        os.replace(raw.name, path)
 
 
 def _write_table(out: IO[bytes], table: Streamed) -> None:

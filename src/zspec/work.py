@@ -10,10 +10,10 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from zspec import sources
+from zspec import remote, sources
 from zspec.errors import ZspecError
+from zspec.remote import Place, Url
 from zspec.sources import Source
 
 CHUNKS = 8
@@ -59,17 +59,22 @@ def unit_name(file: str, rows: range | None) -> str:
     return f"{digest}:{rows.start}-{rows.stop}" if rows is not None else f"{digest}:all"
 
 
-def stamp(path: Path | str) -> str:
-    """Size and time of a file, which say whether it changed; empty where it is gone."""
+def stamp(path: Place | str) -> str:
+    """Size and time of a file, which say whether it changed; empty where it is gone.
+
+    Of a URL: what its store says.
+    """
+    if remote.is_url(path):
+        return remote.stamp(str(path))
     try:
-        state = os.stat(path)
+        state = os.stat(str(path))
     except OSError:
         return ""
     return f"{state.st_size}:{state.st_mtime_ns}"
 
 
 def changed(file: str) -> int:
-    """When a file came to be as it is; 0 where it is gone.
+    """When a file came to be as it is; 0 where it is gone, and of a URL: not all stores say.
 
     One that was moved here over another may have been written long before.
     """
@@ -84,10 +89,11 @@ def split(source: Source, size: int, number: int = 0) -> list[Unit]:
     """The units of input number ``number``, ``size`` rows each.
 
     A file is one unit where its adapter does not say how many rows it has, where it is gzipped
-    (each unit would unpack all of it) and where it cannot be opened, which its reader then says.
+    (each unit would unpack all of it), where it is fetched (each would fetch all of it) and where
+    it cannot be opened, which its reader then says.
     """
-    state = stamp(source.path)
     try:
+        state = "" if isinstance(source.path, Url) else stamp(source.path)
         count = 0 if _is_one(source.path) else sources.count(source)
     except (ZspecError, OSError):
         count = 0
@@ -100,8 +106,10 @@ def split(source: Source, size: int, number: int = 0) -> list[Unit]:
     ]
 
 
-def _is_one(path: Path) -> bool:
-    """Whether a file is small or gzipped."""
+def _is_one(path: Place) -> bool:
+    """Whether a file is small, gzipped or elsewhere."""
+    if isinstance(path, Url):
+        return True
     if path.stat().st_size <= SMALL:
         return True
     with path.open("rb") as raw:

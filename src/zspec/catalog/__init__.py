@@ -26,7 +26,7 @@ from zspec.catalog.files import (
     streamed,
     write,
 )
-from zspec.catalog.output import beside, check_output, inputs_hash
+from zspec.catalog.output import check_output, inputs_hash
 from zspec.catalog.tables import (
     Columns,
     Labels,
@@ -57,7 +57,6 @@ __all__ = [
     "Labels",
     "ascii_name",
     "ascii_text",
-    "beside",
     "check_output",
     "declared",
     "describe",

@@ -19,9 +19,8 @@ from astropy.table import Table
 from astropy.utils.exceptions import AstropyUserWarning
 from numpy.typing import NDArray
 
-from zspec import tablestream
+from zspec import leftovers, tablestream
 from zspec.catalog.columns import HDUS, REQUESTED, TRUTH
-from zspec.catalog.output import beside
 from zspec.catalog.tables import Labels, describe, labels
 from zspec.errors import InputError
 from zspec.layout import Layout, layout_of, pack
@@ -58,7 +57,7 @@ def write(catalog: Catalog, path: Path) -> None:
     for name, made in catalog.tables.items():
         rows = pack({column: made[column] for column in made.colnames})
         tables.append(streamed(name, layout_of(rows), partial(_once, rows), labels(made)))
-    tablestream.write(path, primary(catalog.header), tables, beside(path))
+    tablestream.write(path, primary(catalog.header), tables, leftovers.beside(path))
 
 
 def _once(rows: NDArray[Any]) -> list[NDArray[Any]]:
@@ -87,7 +86,10 @@ def read(path: Path) -> Catalog:
         with warnings.catch_warnings(), fits.open(path, memmap=False) as hdus:
             warnings.simplefilter("error", AstropyUserWarning)  # as of a file that was cut
             if "ZSPECVER" not in hdus[0].header or "REDSHIFTS" not in hdus:
-                raise InputError(f"{path}: is no catalogue of zspec (no ZSPECVER, no REDSHIFTS)")
+                raise InputError(
+                    f"{path}: is no catalogue of zspec (no ZSPECVER, no REDSHIFTS); "
+                    "'zspec predict' makes one of spectra"
+                )
             tables = {
                 name: Table.read(hdus[name], mask_invalid=False) for name in HDUS if name in hdus
             }

@@ -10,18 +10,14 @@ from pathlib import Path
 from astropy.io import fits
 from astropy.io.fits.verify import VerifyError
 
+from zspec import remote
 from zspec.errors import OutputError
 
 
 def inputs_hash(paths: Iterable[Path | str]) -> str:
     """SHA-256 over the places of the inputs: says whether a catalogue is of the same."""
-    places = [os.path.realpath(path) for path in paths]
+    places = [str(path) if remote.is_url(path) else os.path.realpath(path) for path in paths]
     return hashlib.sha256("\n".join(places).encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def beside(path: Path) -> Path:
-    """Where a file is written before it is renamed."""
-    return path.with_name(f".part{os.getpid()}.{path.name}")
 
 
 def check_output(path: Path, inputs: Sequence[Path | str], overwrite: bool) -> None:

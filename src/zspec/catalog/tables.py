@@ -20,21 +20,23 @@ Labels = Mapping[str, tuple[str, str]]
 """Unit and sentence of columns, by name."""
 
 
-def list_files(done: Iterable[tuple[str, str, int, str]]) -> Columns:
-    """Table FILES of (file, survey, rows, error) of units of work, those of a file together.
+def list_files(done: Iterable[tuple[str, str, int, int, str]]) -> Columns:
+    """Table FILES of (file, survey, rows, halved, error) of units of work, a file's together.
 
     The first error of a file is its own, and it has no rows then.
     """
-    found: dict[str, tuple[str, int, str]] = {}
-    for file, survey, rows, error in done:
-        known = found.get(file, (survey, 0, ""))
-        error = known[2] or error
-        found[file] = (known[0] or survey, 0 if error else known[1] + rows, error)
+    found: dict[str, tuple[str, int, int, str]] = {}
+    for file, survey, rows, halved, error in done:
+        reader, before, cut, known = found.get(file, (survey, 0, 0, ""))
+        error = known or error
+        found[file] = (reader or survey, 0 if error else before + rows, cut + halved, error)
+    readers, rows_of, halves, errors = zip(*found.values(), strict=True) if found else [()] * 4
     return {
         "FILE": np.array(list(found), "U"),
-        "SURVEY": np.array([survey for survey, _, _ in found.values()], "U"),
-        "NROWS": np.array([rows for _, rows, _ in found.values()], np.int32),
-        "ERROR": np.array([error for _, _, error in found.values()], "U"),
+        "SURVEY": np.array(readers, "U"),
+        "NROWS": np.array(rows_of, np.int32),
+        "HALVED": np.array(halves, np.int32),
+        "ERROR": np.array(errors, "U"),
     }
 
 

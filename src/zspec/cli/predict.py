@@ -12,12 +12,15 @@ from zspec.cli.summary import show
 from zspec.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from zspec.estimator import Want
+    from zspec.remote import Place
 
 
 def predict(
     inputs: Annotated[
-        list[Path] | None, typer.Argument(help="Files, or folders of them.", readable=False)
+        list[str] | None, typer.Argument(help="Files, folders of them, or URLs (extra remote).")
     ] = None,
     survey: Annotated[
         str | None,
@@ -138,7 +141,7 @@ def predict(
     if log_json:
         log_as_json()
     if watch is None:
-        files = sources.expand(inputs or [], survey)
+        files = sources.gather(inputs or [], survey)
         path = checked_output(output, files, overwrite)
     else:
         watching.check(watch, inputs or [], output)
@@ -182,7 +185,7 @@ def placed(device: str, cluster: str | None) -> str:
     return device
 
 
-def checked_output(output: Path | None, files: list[Path], overwrite: bool) -> Path:
+def checked_output(output: Path | None, files: Sequence[Place], overwrite: bool) -> Path:
     """The catalogue to write; of a link, what it stands for. Raises OutputError and ConfigError."""
     from zspec import catalog
 
@@ -243,14 +246,18 @@ def parse_options(given: list[str]) -> dict[str, Any]:
     return options
 
 
-def default_output(files: list[Path]) -> Path:
-    """``coadd.zspec.fits`` beside ``coadd.fits``. Raises ConfigError for several inputs."""
+def default_output(files: Sequence[Place]) -> Path:
+    """``coadd.zspec.fits`` beside ``coadd.fits``, or here where that is a URL.
+
+    Raises ConfigError for several inputs.
+    """
     if len(files) > 1:
         raise ConfigError(f"{len(files)} files to read: name the catalogue with -o")
     name = files[0].name
     for ending in (".gz", ".fz", ".fits", ".fit"):
         name = name.removesuffix(ending)
-    return files[0].with_name(f"{name}.zspec.fits")
+    folder = files[0].parent if isinstance(files[0], Path) else Path()
+    return folder / f"{name}.zspec.fits"
 
 
 def set_threads(threads: int | None) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zspec.engine import Engine
     from zspec.estimator import Estimator, Want
     from zspec.prediction import Task
+    from zspec.remote import Place
     from zspec.shards import Shards
     from zspec.workers import Loader
 
@@ -34,19 +35,21 @@ class Session:
     task: Task
     command: str
 
-    def shards(self, output: Path, files: Sequence[Path]) -> Shards:
+    def shards(self, output: Path, files: Sequence[Place]) -> Shards:
         """Where the finished work of one catalogue is kept."""
         from zspec import catalog, prediction, shards
 
         names = [str(file) for file in files]
-        cards = prediction.provenance(self.estimator, self.task, self.command, names, self.options)
+        cards = prediction.provenance(
+            self.estimator, self.task, self.command, names, self.options, self.survey
+        )
         cards["DEVICE"] = (self.loader.device, cards["DEVICE"][1])  # where workers are elsewhere
         return shards.Shards(output, names, cards, catalog.declared(self.estimator.extra))
 
     def make(
         self,
         output: Path,
-        files: Sequence[Path],
+        files: Sequence[Place],
         engine: Engine,
         resume: bool,
         retry: bool,
@@ -60,7 +63,7 @@ class Session:
                     stack.enter_context(engine)
                 return self.carry_out(shards, files, engine)
 
-    def carry_out(self, shards: Shards, files: Sequence[Path], engine: Engine) -> dict[str, Any]:
+    def carry_out(self, shards: Shards, files: Sequence[Place], engine: Engine) -> dict[str, Any]:
         """Predict what is left, write the catalogue, and return its summary."""
         from zspec import running
         from zspec.cli.terminal import note
@@ -106,7 +109,9 @@ def begin(
     from zspec.survey import make_options
 
     if survey:
-        make_options(plugins.survey(survey), options)
+        reader = plugins.survey(survey)
+        make_options(reader, options)
+        survey = reader.name  # it may be spelt in any case
     estimator = (replace(loader, device="cpu") if elsewhere else loader).load()
     task = prediction.Task(chunk, want, z_range)
     task.check(estimator)

@@ -117,7 +117,7 @@ def tell(path: Path, summary: dict[str, Any], as_json: bool) -> None:
     sys.stdout.flush()
 
 
-def check(folder: Path, inputs: Sequence[Path], output: Path | None) -> None:
+def check(folder: Path, inputs: Sequence[str], output: Path | None) -> None:
     """Raise InputError or ConfigError where there is no folder to look into, or to write to."""
     if inputs:
         raise ConfigError("--watch takes the files of its folder: leave the others out")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zspec import checkpoint, flags
+from zspec.device import move
 from zspec.errors import ConfigError
 from zspec.estimator import (
     NCANDIDATES,
@@ -73,7 +74,7 @@ class GasNet2(Estimator):
         rows = np.flatnonzero(batch.good.any(axis=1))
         if len(rows):
             with torch.inference_mode():
-                x = inputs(batch, self.config.scale)[torch.from_numpy(rows)].to(self.device)
+                x = move(inputs(batch, self.config.scale)[torch.from_numpy(rows)], self.device)
                 out.fill_classes(rows, self.probabilities(x).cpu().numpy())
                 threshold = 0.0 if "classes" in want else self.config.threshold
                 for number in self.placed.members:
