@@ -31,6 +31,9 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"zspec {release}"
 html_theme_options = {"top_of_page_buttons": []}
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+highlight_language = "bash"  # of blocks that name none
 html_copy_source = html_show_sourcelink = False
 
 myst_enable_extensions = ["colon_fence"]

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
+import tomli
 from typer.testing import CliRunner
 
 import zspec
@@ -61,11 +62,16 @@ PUBLIC = sorted(
 """What plugins rely on: a change here is a change of the contract."""
 
 
-def generator():
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+def loaded(name):
+    """A script of docs as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def generator():
+    return loaded("generate")
 
 
 @pytest.mark.parametrize("page", generator().PAGES)
@@ -206,3 +212,32 @@ def test_adapters_import_public_names_only():
                 raise AssertionError(f"{file}: from {node.module} import ...")
             if isinstance(node, ast.ImportFrom) and node.module == "zspec":
                 assert {name.name for name in node.names} <= set(PUBLIC), file
+
+
+def test_broken_links_of_a_site_are_found(tmp_path):
+    """As nox -s docs looks for them in the built one."""
+    check = loaded("check_site").check
+    (tmp_path / "b.html").write_text('<h1 id="top">B</h1><img src="b.png">')
+    (tmp_path / "b.png").write_bytes(b"")
+    link = '<a href="b.html#top">1</a><a href="https://example.org">2</a><a href="#here">3</a>'
+    (tmp_path / "a.html").write_text(f'<p id="here">{link}</p>')
+    assert check(tmp_path) == []
+    bad = '<a href="c.html">1</a><a href="b.html#no">2</a>'
+    script = '<script src="https://example.org/x.js"></script>'
+    (tmp_path / "a.html").write_text(script + bad)
+    assert check(tmp_path) == [
+        "a.html: loads https://example.org/x.js",
+        "a.html: no place b.html#no",
+        "a.html: no file c.html",
+    ]
+    assert "no page" in check(tmp_path / "empty")[0]
+
+
+def test_one_version_everywhere():
+    """What is cited is what is installed, and the changelog begins with what comes next."""
+    cited = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    project = tomli.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert re.search(r"^version: (\S+)$", cited, re.M)[1] == project["version"]
+    assert re.search(r"^license: (\S+)$", cited, re.M)[1] == project["license"]
+    heads = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
+    assert heads[0] in ("Unreleased", project["version"])

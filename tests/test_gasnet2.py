@@ -787,7 +787,7 @@ def test_explain_draws_and_writes(folder, tmp_path):
     [
         (["--rows", "a"], "--rows a"),
         (["--rows", "999"], "has no row 999"),
-        (["--model", "likelihood"], "gasnet2 has gradients"),
+        (["--model", "likelihood"], "one of gasnet2 is needed"),
         (["-o", "why.gif"], "a picture ends with"),
         (["-o", "nowhere/why.fits"], "no such folder"),
     ],
@@ -811,7 +811,7 @@ def test_models_lists_classes_grid_and_figures(tmp_path):
     told = json.loads(done.output)[str(path)]
     assert told["classes"] == ["GALAXY", "QSO", "STAR"]
     assert describe_grid(told["grid"]) == "4000-9000 Å, 5001 linear pixels"
-    assert describe_figures(told["figures"]) == "accuracy 0.5, mae 0.125-0.25"
+    assert describe_figures(told["figures"]) == "accuracy 0.5, mae 0.125 (QSO) to 0.25 (GALAXY)"
 
 
 def test_settings_and_presets_change_a_recipe():

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,16 @@ def test_every_command_has_an_example(command):
         assert example.split()[1] == name
         for option in re.findall(r" (--?[a-zA-Z][\w-]*)", example):
             assert option in shown, (example, option)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=NAMES)
+def test_help_shows_every_text_as_it_was_written(command):
+    """What stands in brackets would be taken for markup, and be gone."""
+    name = command.__name__.replace("_", "-")
+    shown = CliRunner().invoke(build(), [name, "--help"], env={"COLUMNS": "1000"}).output
+    for hint in typing.get_type_hints(command, include_extras=True).values():
+        for info in getattr(hint, "__metadata__", ()):
+            assert info.help in shown, info.help
 
 
 def test_help_wraps_prose_and_no_example():
@@ -91,6 +102,8 @@ def folder(tmp_path):
     (tmp_path / "seen.csv").write_text("FILE,ROW,Z,SPECTYPE\na,0,0.5,GALAXY\na,1,,\n")
     (tmp_path / "mine.toml").write_text('a = "no recipe"\n')
     (tmp_path / "night.parts").mkdir()
+    (tmp_path / "older").mkdir()
+    shutil.copy(EXAMPLE.with_name("redrock-example.fits"), tmp_path)
     return tmp_path
 
 
@@ -106,7 +119,9 @@ def test_info_of_a_folder(folder):
     assert said["spectra of desi"] == 1
     assert said["damaged files"] == 1
     assert said["unfinished runs"] == 1
-    assert said["others"] == 2
+    assert said["tables"] == said["TOML files"] == said["folders"] == 1
+    assert said["catalogues of other tools"] == 1
+    assert "others" not in said
     assert said["truths"] == "truth.fits"
 
 
@@ -130,6 +145,7 @@ def test_info_of_recipes_and_checkpoints(folder):
     assert about(checkpoint.shipped()["likelihood"])["kind"] == "checkpoint"
     shown = run("info", checkpoint.shipped()["likelihood"]).output
     assert max(map(len, shown.splitlines())) < 400  # what is long is cut
+    assert shown.splitlines()[1].startswith("  estimator: likelihood")
     assert "--json" in shown
 
 
@@ -151,5 +167,10 @@ def test_info_of_nothing(folder):
     assert "no survey recognises it" in done.stderr
     assert "MAP (image)" in done.stderr
     assert "survey: desi" in done.stdout
+    (folder / "notes.txt").write_text("none")
+    assert (
+        "is no file that zspec knows; these end with .fits, .safe"
+        in run("info", folder / "notes.txt").stderr
+    )
     (folder / "x.json").write_text("[]")
     assert "is no file of calibrations" in run("info", folder / "x.json").stderr

@@ -227,6 +227,10 @@ def test_click_keys_and_filters(tab, zcat):
     wait_name(tab, "row 4")
     tab.keyboard.press("k")
     wait_name(tab, "row 3")
+    tab.click("#next")  # where there is no keyboard
+    wait_name(tab, "row 4")
+    tab.click("#previous")
+    wait_name(tab, "row 3")
     tab.select_option("#f-flag", "flagged")
     assert tab.locator("#list li").count() == int((known["ZWARN"] != 0).sum())
     tab.select_option("#f-flag", "=NODATA")

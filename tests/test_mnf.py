@@ -176,7 +176,7 @@ def test_a_head_learns_a_noisy_line_and_its_noise():
     steps = torch.optim.Adam(head.parameters(), 5e-3)
     for _ in range(200):
         steps.zero_grad()
-        (negative_log_likelihood(head(x), y) + 0.1 * head.penalty(n)).backward()
+        (negative_log_likelihood(*gaussian(head(x)), y) + 0.1 * head.penalty(n)).backward()
         steps.step()
     with torch.no_grad():
         mean, sigma = gaussian(head.draw(50, torch.Generator().manual_seed(0)).run(head.normal(x)))

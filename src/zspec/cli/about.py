@@ -21,8 +21,20 @@ if TYPE_CHECKING:
     from zspec.survey import Arm, Spectra
 
 FITS = (".fits", ".fit", ".fits.gz", ".fit.gz", ".fits.fz")
+TOOLS = ("REDSHIFTS", "ZBEST")
+"""HDUs of redrock's catalogues, newer and older."""
 SHOWN = 5
 """Catalogues, models and truths of a folder that are named."""
+COUNTED = {
+    ".parts": "unfinished runs",
+    ".toml": "TOML files",
+    ".csv": "tables",
+    ".ecsv": "tables",
+    ".parquet": "tables",
+}
+"""What files of a folder that are not FITS are counted as, by their endings."""
+FIRST = ("estimator", "holds", "classes", "surveys", "grid", "figures", "default_for")
+"""What of a checkpoint is said first: what it can do, before how it was made."""
 
 Facts = dict[str, Any]
 
@@ -51,7 +63,7 @@ def folder(path: Path) -> Facts:
         elif file.suffix == ".safetensors":
             names["checkpoints"].append(file.name)
         else:
-            counts["unfinished runs" if file.suffix == ".parts" else "others"] += 1
+            counts[COUNTED.get(file.suffix, "folders" if file.is_dir() else "others")] += 1
     shown = {kind: _some(found) for kind, found in names.items() if found}
     return {**{kind: n for kind, n in sorted(counts.items()) if n}, **shown}
 
@@ -65,6 +77,8 @@ def _kind(file: Path) -> str:
             if handle.has("TRUTH"):
                 return "truths"
             found = sources.recognising(handle)
+            if not found and any(map(handle.has, TOOLS)):
+                return "catalogues of other tools"
     except ZspecError:
         return "damaged files"
     return f"spectra of {' or '.join(found)}" if found else "other FITS files"
@@ -82,6 +96,9 @@ def _ours(handle: FitsFile) -> bool:
 
 def _fits(path: Path) -> Facts:
     """A catalogue, spectra, or a table of some other tool."""
+    if ".fit" not in path.name.lower() and not _begins_as_fits(path):
+        endings = ", ".join((*FITS[:1], *READERS))
+        raise InputError(f"{path}: is no file that zspec knows; these end with {endings}")
     with open_fits(path) as handle:
         ours, known = _ours(handle), sources.recognising(handle)
         tables = any(hdu.kind == "table" and hdu.shape[0] for hdu in handle.hdus)
@@ -94,6 +111,15 @@ def _fits(path: Path) -> Facts:
         return _table(path)
     surveys = ", ".join(plugins.installed())
     raise InputError(f"{path}: no survey recognises it (known: {surveys}); it holds {layout}")
+
+
+def _begins_as_fits(path: Path) -> bool:
+    """By its first card, or as gzip does. Raises InputError where it cannot be read."""
+    try:
+        with path.open("rb") as handle:
+            return handle.read(9).startswith((b"SIMPLE  =", b"\x1f\x8b"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def _catalogue(path: Path) -> Facts:
@@ -172,7 +198,9 @@ def _redshifts(frame: Frame, column: str) -> str:
 
 
 def _checkpoint(path: Path) -> Facts:
-    return {"kind": "checkpoint", **checkpoint.metadata(path)}
+    known = checkpoint.metadata(path)
+    first = {key: known.pop(key) for key in FIRST if key in known}
+    return {"kind": "checkpoint", **first, **known}
 
 
 def _recipe(path: Path) -> Facts:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zspec.cli.evaluate import Match, Truth, TruthAll, Zerr, Ztrue, truth_frame
+from zspec.cli.against import Match, Truth, TruthAll, Zerr, Ztrue, truth_frame
 
 if TYPE_CHECKING:
     from zspec.calibration.table import Coverage

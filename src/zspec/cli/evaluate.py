@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zspec.cli import completion, terminal
+from zspec.cli.against import Against, spread
 from zspec.cli.predict import parse_options, set_threads
 from zspec.cli.progress import progress_bar
 from zspec.errors import ConfigError
@@ -16,58 +17,11 @@ from zspec.errors import ConfigError
 if TYPE_CHECKING:
     from zspec.evaluation.frame import Frame
     from zspec.evaluation.groups import Grouping
+    from zspec.evaluation.measure import Settings
     from zspec.evaluation.sample import Choice, Columns, Sample
 
-Truth = Annotated[
-    Path | None,
-    typer.Option(help="File with the truth, of any common shape; else what the catalogue carries."),
-]
-Match = Annotated[
-    str | None,
-    typer.Option(
-        help="Columns to match on, as A,B=C; or row; else an id: FILE, ROW; TARGETID; fibre."
-    ),
-]
-TruthAll = Annotated[
-    bool,
-    typer.Option("--truth-all", help="Also truths that their own pipeline's ZWARN doubts."),
-]
-Z = Annotated[str | None, typer.Option("--z", help="Column of the redshift.")]
-Zerr = Annotated[str | None, typer.Option(help="Column of its 1 sigma.")]
-Ztrue = Annotated[str | None, typer.Option(help="Column of the true redshift.")]
-Class = Annotated[str | None, typer.Option("--class", help="Column of the class.")]
-ClassTrue = Annotated[str | None, typer.Option(help="Column of the true class.")]
-Snr = Annotated[str | None, typer.Option(help="Column of the signal-to-noise ratio.")]
-Mag = Annotated[str | None, typer.Option(help="Column of the magnitude.")]
-Object = Annotated[
-    str | None,
-    typer.Option("--object", help="Rows with equal values are one object of the bootstrap."),
-]
-Good = Annotated[bool, typer.Option("--good", help="Only rows with ZWARN 0.")]
-Coarse = Annotated[
-    Path | None, typer.Option(help='TOML whose table "coarse" lists the classes that are one.')
-]
-Robust = Annotated[
-    str | None,
-    typer.Option(help="Limit of sigma, or CLASS=LIMIT,...; above it a redshift is unstable."),
-]
-Given = Annotated[
-    bool,
-    typer.Option(
-        "--given-class", help="Redshifts of the true class, from HDU CLASSPROB; no classes."
-    ),
-]
-Interval = Annotated[
-    float, typer.Option(min=1, max=99.9, help="Per cent of the bootstrap intervals.")
-]
-Replicates = Annotated[int, typer.Option(min=50, help="Replicates of the bootstrap.")]
-Seed = Annotated[int, typer.Option(help="Seed of the bootstrap.")]
-Thr = Annotated[
-    list[str] | None,
-    typer.Option("--thr", help="METRIC=NUMBER or METRIC:CLASS=NUMBER; may be repeated."),
-]
 
-
+@spread
 def evaluate(
     inputs: Annotated[
         list[Path] | None,
@@ -75,7 +29,8 @@ def evaluate(
             help="Catalogues, or spectra with --survey or --model; else the newest catalogue."
         ),
     ] = None,
-    truth: Truth = None,
+    *,
+    against: Against,
     metrics: Annotated[
         str,
         typer.Option(
@@ -91,24 +46,6 @@ def evaluate(
     bins: Annotated[
         list[str] | None, typer.Option(help="Edges, as snr=0,5,20 or snr=0:50:14 (14 bins).")
     ] = None,
-    thr: Thr = None,
-    truth_all: TruthAll = False,
-    match: Match = None,
-    z: Z = None,
-    zerr: Zerr = None,
-    ztrue: Ztrue = None,
-    class_: Class = None,
-    class_true: ClassTrue = None,
-    snr: Snr = None,
-    mag: Mag = None,
-    object_: Object = None,
-    good: Good = False,
-    coarse: Coarse = None,
-    robust: Robust = None,
-    given_class: Given = False,
-    interval: Interval = 68.0,
-    replicates: Replicates = 1000,
-    seed: Seed = 0,
     survey: Annotated[
         str | None,
         typer.Option(help="Predict first: adapter of spectra.", autocompletion=completion.surveys),
@@ -138,17 +75,15 @@ def evaluate(
     """
     from zspec.cli.scores import show
     from zspec.evaluation import groups
-    from zspec.evaluation.sample import Columns
-    from zspec.metrics import choose, parse_thresholds
+    from zspec.metrics import choose
 
     names = [name.strip() for name in metrics.split(",") if name.strip()]
     request = Request(
-        settings(choose(names), parse_thresholds(thr or []), interval, replicates, seed),
+        against.settings(choose(names)),
         [[name.strip() for name in text.split(",")] for text in by or []],
         groups.parse_bins(bins or []),
     )
-    columns = Columns(z, zerr, ztrue, class_, class_true, snr, mag, object_)
-    chosen = choice(match, good, coarse, robust, truth_all, given_class)
+    columns, chosen = against.columns(), against.choice()
     complete = True
     if survey is None and model is None:
         frames = catalogues(inputs or [])
@@ -156,7 +91,7 @@ def evaluate(
         set_threads(threads)
         frame, complete = predicted(inputs or [], survey, model, option or [], device)
         frames = [frame]
-    show(document(frames, truth_frame(truth), columns, chosen, request), json)
+    show(document(frames, against.frame(), columns, chosen, request), json)
     if not complete:
         raise typer.Exit(1)
 
@@ -165,7 +100,7 @@ def evaluate(
 class Request:
     """What is asked of the samples."""
 
-    settings: Any
+    settings: Settings
     by: list[list[str]]
     bins: dict[str, list[float]]
 
@@ -197,40 +132,6 @@ def document(
     names = [frame.name for frame in frames]
     groupings = request.groupings(samples[0])
     return against | make.comparison(names, samples, request.settings, groupings)
-
-
-def settings(
-    metrics: list[Any], thresholds: dict[str, Any], interval: float, replicates: int, seed: int
-) -> Any:
-    """What is computed, and how intervals are found."""
-    from zspec.evaluation.measure import Bootstrap, Settings
-
-    return Settings(metrics, thresholds, Bootstrap(replicates, interval / 100, seed))
-
-
-def choice(
-    match: str | None,
-    good: bool,
-    coarse: Path | None,
-    robust: str | None,
-    truth_all: bool,
-    given_class: bool = False,
-) -> Choice:
-    """Which rows count, and as what."""
-    from zspec.evaluation.inputs import parse_robust, read_coarse
-    from zspec.evaluation.sample import Choice
-
-    if good and given_class:
-        raise ConfigError("--good goes by the chosen class; leave it out with --given-class")
-    coarser = read_coarse(coarse) if coarse else {}
-    return Choice(match, good, coarser, parse_robust(robust), truth_all, given_class)
-
-
-def truth_frame(path: Path | None) -> Frame | None:
-    """The truth's table, if one is named."""
-    from zspec.evaluation.frame import open_frame
-
-    return open_frame(path) if path else None
 
 
 def catalogues(paths: list[Path], folder: Path = Path()) -> list[Frame]:

@@ -50,7 +50,7 @@ def explain(
         pictures.check(output, overwrite)
     estimator = checkpoint.load_estimator(model, devices.resolve(device))
     if not isinstance(estimator, GasNet2):
-        raise ConfigError(f"model {model!r} is of {estimator.name}; gasnet2 has gradients")
+        raise ConfigError(f"model {model!r} is of {estimator.name}; one of gasnet2 is needed")
     source = sources.Source(file, survey, parse_options(option or []))
     found = gradients.gradients(estimator, gradients.pick(source, wanted))
     titles = [f"{file.name}, row {row}" for row in wanted]

@@ -10,6 +10,8 @@ import typer
 
 LONG = 300
 """Characters of a value that are shown; --json has all."""
+WITHIN = 110
+"""Characters of a value within another one."""
 
 
 def info(
@@ -72,10 +74,10 @@ def words(value: Any) -> str:
     ('a, 1', '\n    a = 1\n    b = 2, 3')
     """
     if isinstance(value, Mapping):
-        return "".join(f"\n    {key} = {_brief(value)}" for key, value in value.items())
-    return _brief(value)
+        return "".join(f"\n    {key} = {_brief(one, WITHIN)}" for key, one in value.items())
+    return _brief(value, LONG)
 
 
-def _brief(value: Any) -> str:
+def _brief(value: Any, most: int) -> str:
     text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-    return text if len(text) <= LONG else f"{text[:LONG]}... ({len(text)} characters; --json)"
+    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters; --json)"

@@ -24,7 +24,7 @@ def inspect(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Page to write [default: CATALOGUE.html]."),
+        typer.Option("--output", "-o", help="Page to write; else CATALOGUE.html."),
     ] = None,
     model: Annotated[
         str, typer.Option(help="Likelihood that computes the models, or none.")

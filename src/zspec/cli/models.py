@@ -61,20 +61,22 @@ def describe_grid(grid: Mapping[str, Any] | None) -> str:
 
 
 def describe_figures(figures: Mapping[str, Any]) -> str:
-    """Stored figures in words: numbers as they are, those by class as a range.
+    """Stored figures in words: numbers as they are, those by class as least and most.
 
-    >>> describe_figures({"accuracy": 0.924, "mae": {"A": 0.001, "B": 0.107}, "split": "7/2/1"})
-    'accuracy 0.924, mae 0.001-0.107, split 7/2/1'
+    >>> describe_figures({"accuracy": 0.924, "mae": {"A": 0.001, "B": 0.107}, "real_objects": 9})
+    'accuracy 0.924, mae 0.001 (A) to 0.107 (B), real objects 9'
     """
     parts = []
     for name, value in figures.items():
-        numbers = list(value.values()) if isinstance(value, Mapping) else [value]
-        if numbers and all(isinstance(v, (int, float)) for v in numbers):
-            ends = [
-                str(end) if isinstance(end, int) else f"{end:.4g}"
-                for end in (min(numbers), max(numbers))
-            ]
-            parts.append(f"{name} {'-'.join(dict.fromkeys(ends))}")
-        elif isinstance(value, str):
-            parts.append(f"{name} {value}")
+        if isinstance(value, Mapping) and value:
+            ends = (min(value, key=value.__getitem__), max(value, key=value.__getitem__))
+            said = " to ".join(f"{rounded(value[key])} ({key})" for key in ends)
+        else:
+            said = rounded(value)
+        parts.append(f"{name.replace('_', ' ')} {said}")
     return ", ".join(parts)
+
+
+def rounded(value: Any) -> str:
+    """A figure with four digits; what is no fraction as it is."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

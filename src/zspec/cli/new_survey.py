@@ -12,7 +12,7 @@ def new_survey(
     name: Annotated[str, typer.Argument(help="Of the survey, as WEAVE: letters, digits, _.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder to write [default: zspec-NAME]."),
+        typer.Option("--output", "-o", help="Folder to write; else zspec-NAME."),
     ] = None,
 ) -> None:
     """Write a package that adds a survey: adapter, contract tests, demo, pyproject.

@@ -40,7 +40,7 @@ def plot(
     ] = False,
     smooth: Annotated[
         float | None,
-        typer.Option(min=0, help="Sigma in pixels [default: 2 where the SNR is below 20, else 0]."),
+        typer.Option(min=0, help="Sigma in pixels; else 2 where the SNR is below 20, and 0."),
     ] = None,
     wave: Annotated[
         str | None, typer.Option(help="First and last wavelength, Å, as 6000,7000.")

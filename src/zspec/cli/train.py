@@ -28,6 +28,13 @@ def train(
         list[str] | None,
         typer.Option("--set", help="table.key=value in place of the recipe's; may be repeated."),
     ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            help="Fine-tune this checkpoint: a file, a shipped name, or 'default'.",
+            autocompletion=completion.models,
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
 ) -> None:
     """Learn a model as a recipe says, and write its checkpoint.
@@ -37,6 +44,7 @@ def train(
 
         zspec train likelihood --data ../shared -o likelihood.safetensors
         zspec train gasnet2-sdss --data spectra --preset coarse -o coarse.safetensors
+        zspec train zspec --init default --data labelled -o mine.safetensors
         zspec train mine.toml --set train.epochs=20 --set network.width=0.5 -o mine.safetensors
     """
     from zspec import checkpoint, training
@@ -47,9 +55,14 @@ def train(
     if output.suffix != ".safetensors":
         raise ConfigError(f"{output}: a checkpoint's name ends in .safetensors")
     chosen = training.find_recipe(recipe, preset or [], setting or [])
+    if init is not None:
+        chosen["init"] = init
     if "seed" in chosen:
         terminal.say(f"seed        {chosen['seed']}")
     training.train(chosen, data, output, overwrite)
     terminal.say(f"checkpoint  {output}")
-    if told := describe_figures(checkpoint.metadata(output).get("figures", {})):
+    made = checkpoint.metadata(output)
+    if tuned := made.get("finetuned"):
+        terminal.say(f"kept        {tuned['kept']}, of {tuned['objects']} labelled spectra")
+    if told := describe_figures(made.get("figures", {})):
         terminal.say(f"figures     {told}")

@@ -261,6 +261,8 @@ $("back").addEventListener("click", () => candidate(shown.solution));
 $("smooth").addEventListener("input", smooth);
 $("comment").addEventListener("input", () => say({ comment: $("comment").value }));
 $("accept").addEventListener("click", accept);
+$("previous").addEventListener("click", () => step(-1));
+$("next").addEventListener("click", () => step(1));
 $("save").addEventListener("click", save);
 $("load").addEventListener("click", () => $("file").click());
 $("file").addEventListener("change", () => { if ($("file").files.length) load($("file").files[0]); });

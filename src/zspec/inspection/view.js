@@ -45,7 +45,7 @@ function drawLines() {
       .map(([name, wave, kind, , major]) => ({ name, at: wave * (1 + shown.z), kind, major }))
       .filter(({ at }) => at > start && at < end)
       .sort((a, b) => b.major - a.major); // of labels that collide the major ones stay
-    const top = figure.y_range.end - 0.01 * (figure.y_range.end - figure.y_range.start);
+    const top = figure.y_range.end - 0.003 * (figure.y_range.end - figure.y_range.start);
     const apart = (14 / Math.max(figure.inner_width || 900, 100)) * (end - start); // 14 pixels
     for (const { name, at, kind } of seen) {
       spans.x.push(at);

@@ -145,7 +145,7 @@ def mark_lines(axes: Axes, one: Solution, labels: bool) -> None:
             placed.append(at)
             axes.annotate(
                 line.name,
-                (at, 0.985),
+                (at, 1.0),
                 xycoords=("data", "axes fraction"),
                 rotation=90,
                 ha="center",
