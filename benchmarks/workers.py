@@ -4,6 +4,7 @@
 
 Simulated DESI spectra in several files, predicted by the likelihood with one process, with
 ``--workers 2``, with two Dask workers, and with two Dask workers of which one is killed half way.
+Then what two workers do with `zspec` and `zspec --fast`.
 Times are of the clock, with the workers started already; they mean something on a machine that is
 idle otherwise, and the load before the runs is told.
 """
@@ -82,6 +83,12 @@ def measure(units: list[Unit]) -> Iterator[Timed]:
         yield carry_out(name, Cluster(place, job), units, pids[:1])
 
 
+def others(units: list[Unit]) -> Iterator[Timed]:
+    """The joint estimator with two workers."""
+    for name, task in (("zspec", Task()), ("zspec --fast", Task(want=frozenset({"fast"})))):
+        yield carry_out(name, Pool(Loader("zspec"), task, 2), units, [])
+
+
 def main() -> None:
     """Measure, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -91,7 +98,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         files = [make_coadd(Path(name) / f"coadd-{i}.fits", ROWS) for i in range(FILES + WARM)]
         units = [Unit(Source(file, "desi", {"lsf": "none"})) for file in files]
-        found = list(measure(units))
+        found, joint = list(measure(units)), list(others(units))
     one = found[0]
     lines = [
         f"| {it.name} | {it.seconds:.1f} s | {FILES * ROWS / it.seconds:.1f} | "
@@ -100,6 +107,7 @@ def main() -> None:
     ]
     head = "| engine | time | spectra/s | times one process | same rows, bit for bit |"
     table = "\n".join([head, "|---|---|---|---|---|", *lines])
+    joined = "; ".join(f"{it.name} {FILES * ROWS / it.seconds:.1f} spectra/s" for it in joint)
     text = f"""# Two workers against one process
 
 `OMP_NUM_THREADS=1 python benchmarks/workers.py -o benchmarks/results/workers.md`
@@ -108,6 +116,8 @@ def main() -> None:
 cores, Python {platform.python_version()}; load before the runs {load:.1f}.
 
 {table}
+
+With `--workers 2`: {joined}.
 """
     print(text)
     if given.output:
