@@ -126,6 +126,52 @@ def test_parts_share_no_object(solved: list[JointCase]) -> None:
         assert len(mine) + len(others) == len(solved)
 
 
+def test_what_is_judged_was_taught_by_others(
+    start: Path, objects: list[Known], solved: list[JointCase], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither weights nor the network of a part see its objects."""
+    joint, settings = finetune.started(str(start)), TuneSettings(ladder=(1,), steps=1, mocks=8)
+    lessons = finetune.Lessons.of(joint, settings)
+    seen: list[set[str]] = []
+
+    def refit(given: list[JointCase], start: Weights, scatter: float) -> tuple[Weights, float]:
+        seen.append({case.known.key for case in given})
+        return start, 0.0
+
+    def network(self: finetune.Lessons, known: list[Known]) -> object:
+        seen.append({one.key for one in known})
+        return joint.proposal
+
+    monkeypatch.setattr(finetune.fitting, "refit", refit)
+    monkeypatch.setattr(finetune.Lessons, "network", network)
+    for judge in (
+        lambda: finetune.crossed(joint, solved, settings),
+        lambda: finetune.retrained(joint, objects, lessons, settings),
+    ):
+        seen.clear()
+        judged = judge()
+        assert len(judged) == settings.parts
+        times = len(seen) // settings.parts
+        for number, (_, mine) in enumerate(judged):
+            taught = set().union(*seen[number * times : (number + 1) * times])
+            assert taught
+            assert not taught & {case.known.key for case in mine}
+
+
+def test_every_spectrum_is_taught(
+    start: Path, objects: list[Known], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where there are more of them than their share of the mixture asks for."""
+    joint = finetune.started(str(start))
+    lessons = finetune.Lessons.of(joint, TuneSettings(steps=1, mocks=2, share=0.1))
+    given: list[int] = []
+    monkeypatch.setattr(
+        finetune.training, "tune", lambda model, known, table: given.append(len(known))
+    )
+    lessons.network(objects)
+    assert given == [len(lessons.mocks) + len(objects)]
+
+
 def test_the_limit_of_distance_never_falls(solved: list[JointCase]) -> None:
     """It rises to what right spectra of the new sample have."""
     calibration = JointCalibration(KNOWN, distance=3.0)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 from typer.testing import CliRunner
@@ -50,6 +51,28 @@ def test_what_a_killed_process_left_goes_and_what_is_written_stays(tmp_path):
         leftovers.sweep(path)
         assert [one.name for one in left(tmp_path)] == [f".part{alive.pid}.z.fits"]
         alive.communicate()
+    assert left(tmp_path) == []
+
+
+def test_another_process_of_the_same_number_waits(tmp_path):
+    """On a shared disk two machines may have one: what the first writes stays whole."""
+    path, done = tmp_path / "z.fits", []
+    with writer(path, "wait") as first:
+        assert first.stdout.readline() == b"at work\n"
+        part = path.with_name(f".part{first.pid}.z.fits")
+
+        def write():
+            with leftovers.writing(part) as out:
+                done.append(out.write(b"second"))
+
+        second = threading.Thread(target=write)
+        second.start()
+        second.join(0.2)
+        assert part.read_bytes() == b"half"
+        assert not done
+        first.communicate()
+    second.join()
+    assert done == [6]
     assert left(tmp_path) == []
 
 

@@ -11,8 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 import zspec
-from zspec import ConfigError, InputError, ZspecError, catalog, checkpoint, remote, work
+from zspec import ConfigError, InputError, ZspecError, catalog, checkpoint, remote, sources, work
 from zspec.cli.app import build
+from zspec.errors import OutputError
 from zspec.remote import Url
 from zspec.sources import Source
 
@@ -75,6 +76,33 @@ def test_a_star_stands_for_many_and_files_come_first(store, run, tmp_path):
     assert all(name.startswith("memory://") for name in names[1:])
     with pytest.raises(InputError, match=r"memory://night/no-\*\.fits: no file fits it"):
         run("predict", "memory://night/no-*.fits", "-o", "z.fits")
+
+
+def test_a_star_takes_no_folder_no_catalogue_and_no_chain(store, toy_file):
+    memory = fsspec.filesystem("memory")
+    memory.makedirs("/night/toy-d.fits", exist_ok=True)
+    memory.pipe_file("/night/toy-a.zspec.fits", b"ours")
+    found = sources.gather(["memory://night/toy-*.fits"], None)
+    assert [one.name for one in found] == ["toy-a.fits", "toy-b.fits", "toy-c.fits"]
+    with pytest.raises(ConfigError, match="name the files"):
+        remote.find("simplecache::memory://night/toy-*.fits")
+
+
+def test_an_input_is_not_overwritten_by_its_url(run, toy_file):
+    path = toy_file("toy-b.fits", [1, 2])
+    before = path.read_bytes()
+    with pytest.raises(OutputError, match="is an input"):
+        run("predict", f"file://{path}", "-o", path, "--overwrite")
+    assert path.read_bytes() == before
+
+
+def test_a_change_shows_by_whatever_a_driver_tells(store, monkeypatch):
+    memory = fsspec.filesystem("memory")
+    for key in ("Last-Modified", "updated", "mtime"):
+        said = [{"size": 2880, key: day} for day in ("Mon", "Tue")]
+        with monkeypatch.context() as patched:
+            patched.setattr(type(memory), "info", lambda self, path, said=said: said.pop())
+            assert remote.stamp("memory://night/x") != remote.stamp("memory://night/x")
 
 
 def test_a_url_of_the_local_file_system(run, toy_file):

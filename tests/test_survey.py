@@ -39,6 +39,9 @@ def test_a_run_of_exact_zeros_was_not_measured():
     assert (~arm.usable).sum(axis=1).tolist() == [0, ZEROS, 0, 100]
     assert not arm.usable[1, 10 : 10 + ZEROS].any()
     assert np.array_equal(arm.ivar > 0, arm.usable)
+    some = np.ones((4, 100))
+    some[:, ::12] = 0  # pixels that are bad anyway do not make a filled gap data
+    assert not Arm("B", wave, np.zeros((4, 100)), some).usable.any()
     assert Arm("B", wave[:5], np.zeros((1, 5)), np.ones((1, 5))).usable.all()
 
 

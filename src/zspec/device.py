@@ -33,6 +33,14 @@ def resolve(name: str) -> str:
     return name
 
 
+def lacks_memory(error: RuntimeError) -> bool:
+    """Whether a device ran out of memory; torch has no one error for that."""
+    import torch
+
+    said = ("MPS backend out of memory", "CUDA error: out of memory", "ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(part in str(error) for part in said)
+
+
 def move(tensor: torch.Tensor, device: str | torch.device) -> torch.Tensor:
     """A tensor on a device; from the CPU to CUDA by pinned memory, which that reads by itself.
 

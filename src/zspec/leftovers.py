@@ -23,23 +23,27 @@ def beside(path: Path) -> Path:
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[IO[bytes]]:
     """A new file at ``path``, to be renamed within; nothing of that name is left. May OSError."""
-    out = _create(path)
-    try:
-        with out:
+    with _create(path) as out:
+        try:
             yield out
-    finally:
-        path.unlink(missing_ok=True)
+        finally:
+            if _is_at(out, path):  # it is locked still; another's file of this name stays
+                path.unlink(missing_ok=True)
 
 
 def _create(path: Path) -> IO[bytes]:
-    """The file, locked where its file system knows locks."""
+    """The file, empty, and locked where its file system knows locks.
+
+    It is emptied once it is locked: until then it may be what another machine's process of the
+    same number is writing.
+    """
     while True:
-        out = path.open("wb+")
-        try:
+        path.touch()  # and not "wb+", which would empty it
+        out = path.open("rb+")
+        with contextlib.suppress(OSError):
             fcntl.flock(out, fcntl.LOCK_EX)
-        except OSError:
-            return out
         if _is_at(out, path):
+            out.truncate(0)
             return out
         out.close()  # it was swept between its making and its lock
 

@@ -57,7 +57,7 @@ def write_catalogue(
 
 
 def _found(done: Sequence[Record]) -> dict[str, Any]:
-    """Cards of what turned out: which adapters read, and how many chunks were halved."""
+    """Cards of what turned out: which adapters read, and how often chunks were halved."""
     return {**adapters([one.survey for one in done]), **cut([one.halved for one in done])}
 
 

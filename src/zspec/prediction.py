@@ -83,7 +83,7 @@ class Result:
     stamp: str = ""
     """Size and time of the file just before it was read."""
     halved: int = 0
-    """Chunks that were halved, as the device had no memory for them."""
+    """Times that a chunk was halved, as the device had no memory for it."""
 
     def failed(self, error: str) -> Result:
         """The same unit without rows: half of it is none."""
@@ -183,8 +183,8 @@ def numbered(readers: Iterable[str]) -> dict[str, Any]:
 
 
 def cut(halved: Iterable[int]) -> dict[str, Any]:
-    """The card that says how many chunks were halved: their rows are of smaller ones than CHUNK."""
-    return {"HALVED": (sum(halved), "chunks halved for want of device memory")}
+    """The card that says how often chunks were halved: such rows are of smaller ones than CHUNK."""
+    return {"HALVED": (sum(halved), "halvings for want of device memory")}
 
 
 def predict_unit(

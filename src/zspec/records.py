@@ -53,7 +53,7 @@ class Record:
     """Where its rows are; None: in memory."""
     tables: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     halved: int = 0
-    """Chunks that were halved, as the device had no memory for them."""
+    """Times that a chunk was halved, as the device had no memory for it."""
 
     @property
     def rows(self) -> int:

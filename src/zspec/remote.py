@@ -19,7 +19,11 @@ from zspec.errors import ConfigError, InputError
 
 SCHEME = re.compile(r"[A-Za-z][\w+.-]+(::[A-Za-z][\w+.-]+)*://")
 """How a URL of fsspec begins; two may be chained, as ``simplecache::s3://``."""
-STAMPS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime", "created")
+STAMPS = (
+    *("ETag", "etag", "md5Hash", "Content-MD5", "Digest"),
+    *("LastModified", "last_modified", "Last-Modified", "updated", "mtime", "modify"),
+    *("modificationTime", "created"),
+)
 """What drivers call that which changes with a file, the surest first."""
 
 
@@ -48,17 +52,26 @@ def is_url(place: object) -> bool:
     return SCHEME.match(str(place)) is not None
 
 
+def local(place: Path | str) -> Path:
+    """The path of a file of this machine, also of one that is named by ``file://``."""
+    return Path(re.sub(r"^(file|local)://", "", str(place)))
+
+
 def find(text: str) -> list[Url]:
     """The files that a URL names: itself, or all that fit its ``*``, sorted.
 
-    Raises ConfigError where fsspec or the driver is not installed, and InputError where nothing
-    fits, or the store does not say.
+    Raises ConfigError where fsspec or the driver is not installed, or ``*`` stands in a chain, and
+    InputError where nothing fits, or the store does not say.
     """
     driver, path = _driver(text)
     if "*" not in text:
         return [Url(text)]
+    if "::" in text:
+        raise ConfigError(f"{text}: '*' does not go with '::'; name the files")
     with _telling(text):
-        found = [Url(str(driver.unstrip_protocol(name))) for name in sorted(driver.glob(path))]
+        there = driver.glob(path, detail=True)
+    names = sorted(name for name, facts in there.items() if facts.get("type") != "directory")
+    found = [Url(str(driver.unstrip_protocol(name))) for name in names]
     if not found:
         raise InputError(f"{text}: no file fits it")
     return found
@@ -83,7 +96,7 @@ def fetched(url: Url) -> Iterator[Path]:
     Raises InputError where it cannot be fetched.
     """
     driver, path = _driver(url.text)
-    with tempfile.TemporaryDirectory(prefix="zspec-") as folder:
+    with tempfile.TemporaryDirectory(prefix="zspec-fetched-") as folder:
         local = Path(folder) / (url.name or "file")
         with _telling(url.text):
             driver.get_file(path, str(local))

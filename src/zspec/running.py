@@ -56,7 +56,7 @@ def carry_out(run: Run, progress: Progress, seen: Seen) -> dict[str, float]:
     done = run.shards.finish(seen)
     watch.lap("write")
     if halved := sum(one.halved for one in done):
-        log.warning("%d chunks had no room on the device and were halved; lower --chunk", halved)
+        log.warning("chunks were halved %d times for want of device memory; lower --chunk", halved)
     failed = {one.file: one.error for one in reversed(done) if one.error}
     run.failures = list(reversed(failed.items()))
     return seconds

@@ -291,7 +291,7 @@ class Shards:
         if self._lock is None:
             return
         self._manifest.unlink(missing_ok=True)
-        for pattern in ("shard-*.fits", "*.tmp", "lock"):
+        for pattern in ("shard-*.fits", "*.tmp", "*.tmp.gz", "lock"):
             for path in self.folder.glob(pattern):
                 path.unlink(missing_ok=True)
         self._release()

@@ -35,9 +35,12 @@ class Source:
 def gather(given: Sequence[str | Path], survey: str | None) -> list[Place]:
     """What :func:`expand` finds of files and folders, and after them the files of URLs.
 
+    Of URLs, too, catalogues that zspec wrote are left out.
+
     Raises what both raise: InputError, PluginError, and ConfigError for a URL that nothing reads.
     """
-    urls = [one for text in given if remote.is_url(text) for one in remote.find(str(text))]
+    found = [one for text in given if remote.is_url(text) for one in remote.find(str(text))]
+    urls = [url for url in found if not url.name.endswith(OURS)]
     paths = [Path(one) for one in given if not remote.is_url(one)]
     files = expand(paths, survey) if paths or not urls else []
     return [*files, *dict.fromkeys(urls)]

@@ -79,7 +79,7 @@ class Arm:
         good = np.isfinite(flux) & np.isfinite(ivar) & (ivar > 0)
         if self.good is not None:
             good &= np.asarray(self.good, bool)
-        good &= ~_in_runs(good & (flux == 0))
+        good &= ~_in_runs(flux == 0)
         flux = np.where(good, flux, np.float32(0))
         ivar = np.where(good, ivar, np.float32(0))
         for name, value in (("wave", wave), ("flux", flux), ("ivar", ivar), ("good", good)):

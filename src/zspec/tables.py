@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from zspec import arms, catalog, flags
 from zspec.catalog import Columns
 from zspec.density import Densities
+from zspec.device import lacks_memory
 from zspec.errors import ZspecError
 from zspec.estimator import Chunk, Estimator, Prediction, Want
 from zspec.flags import ZWarn
@@ -79,14 +80,16 @@ def predict_fitting(
     are those of a chunk of its size. Only the device counts: a process that lacks memory is not
     helped by it. Raises ZspecError where not even one spectrum fits.
     """
-    import torch
-
     try:
         return [predict_rows(spectra, file, estimator, default, want, watch)]
-    except torch.OutOfMemoryError:
-        said = f"{file}: the memory of {estimator.device} does not hold one spectrum"
+    except RuntimeError as error:
+        if not lacks_memory(error):
+            raise
+        said = f"{file or 'spectra'}: the memory of {estimator.device} does not hold one spectrum"
     if len(spectra) == 1:  # and not within `except`, where the error keeps what it had at work
-        raise ZspecError(f"{said}; free it (other programs?), and go on with --resume")
+        raise ZspecError(f"{said}; free it (other programs?)")
+    import torch
+
     torch.cuda.empty_cache()
     log.info("%s: %d rows are too many for %s: halved", file, len(spectra), estimator.device)
     half = (len(spectra) + 1) // 2

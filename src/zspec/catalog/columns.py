@@ -117,7 +117,13 @@ FILES = (
     Column("FILE", "U", "", "meta.file", "The input's name, as given."),
     Column("SURVEY", "U16", "", "meta.id", "The adapter that read it."),
     Column("NROWS", "i4", "", "meta.number", "Rows that it gave."),
-    Column("HALVED", "i4", "", "meta.number", "Chunks that the device had no memory for whole."),
+    Column(
+        "HALVED",
+        "i4",
+        "",
+        "meta.number",
+        "Times that a chunk was halved for want of device memory.",
+    ),
     Column("ERROR", "U", "", "meta.note", "Why it gave none; empty where all went well."),
 )
 """HDU FILES: one row per input, those that could not be read included."""

@@ -27,7 +27,7 @@ def check_output(path: Path, inputs: Sequence[Path | str], overwrite: bool) -> N
         raise OutputError(f"{folder}: no such folder; make it, or choose another place with -o")
     if not os.access(folder, os.W_OK):
         raise OutputError(f"{folder}: may not be written to; choose another place with -o")
-    if any(path.resolve() == Path(p).resolve() for p in inputs):
+    if any(path.resolve() == remote.local(p).resolve() for p in inputs):
         raise OutputError(f"{path}: is an input; choose another name with -o")
     if path.is_dir():
         raise OutputError(f"{path}: is a folder; name a file with -o")

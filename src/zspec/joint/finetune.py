@@ -255,13 +255,13 @@ class Lessons:
         return cls(start.proposal, table, samples.simulate(table, "train", None), settings.share)
 
     def network(self, objects: Sequence[Known]) -> ProposalModel:
-        """The network after its steps on the objects, each often, among mocks."""
+        """The network after its steps on the objects, each as often or once, among mocks."""
         number = len(self.table.data.survey)
         real = samples.join([sample(one, self.model.grid, number) for one in objects])
         wanted = round(self.share / (1 - self.share) * len(self.mocks))
-        rows = torch.arange(wanted) % len(real)
+        rows = torch.arange(max(wanted, len(real))) % len(real)  # more than wanted: each once
         often = samples.Samples(**{name: one[rows] for name, one in real.tensors().items()})
-        return training.tune(self.model, samples.join([often, self.mocks]), self.table)
+        return training.tune(self.model, samples.join([self.mocks, often]), self.table)
 
 
 def sample(one: Known, grid: WaveGrid, number: int) -> samples.Samples:

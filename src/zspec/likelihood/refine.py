@@ -41,7 +41,7 @@ OUTLIER = 5.0
 BUDGET = 100_000
 """Numbers that are worked on at once: 0.8 MB, half of what a core's cache holds."""
 DEVICE_BUDGET = 10_000_000
-"""The same beside a CPU: 80 MB, and 0.8 GB of the designs of as many pixels."""
+"""The same beside a CPU: 80 MB, and up to 1.6 GB of designs and sides of as many pixels."""
 
 
 @dataclass(frozen=True)
