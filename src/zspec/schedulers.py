@@ -11,6 +11,7 @@ import inspect
 import logging
 import os
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +82,18 @@ def _local(place: str, count: str, limit: int | None) -> Any:
     return start_local(int(count or os.cpu_count() or 1), limit)
 
 
-def start_local(workers: int, limit: int | None) -> Any:
-    """Processes of this machine, of one thread each, that listen on loopback alone."""
+@contextlib.contextmanager
+def start_local(workers: int, limit: int | None) -> Iterator[Any]:
+    """Processes of this machine, of one thread each, that listen on loopback alone.
+
+    The settings hold as long as the cluster: a worker that takes a dead one's place reads them.
+    """
     import dask
     import distributed
 
-    with dask.config.set(SETTINGS):
-        return distributed.LocalCluster(
+    with (
+        dask.config.set(SETTINGS),
+        distributed.LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
@@ -95,7 +101,9 @@ def start_local(workers: int, limit: int | None) -> Any:
             dashboard_address="127.0.0.1:0",
             memory_limit=limit // workers if limit else "auto",
             silence_logs=logging.ERROR,
-        )
+        ) as cluster,
+    ):
+        yield cluster
 
 
 def _slurm(place: str, file: str) -> Any:
