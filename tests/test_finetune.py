@@ -107,7 +107,8 @@ def longer(case: JointCase) -> JointCase:
             parts[name] = torch.cat([value, value[:, -1:]], 1)
     parts["label"] = torch.cat([case.found.label, case.found.label[-1:]])
     parts["value"][0, -1], parts["shift"][0, -1] = torch.inf, torch.nan
-    return dataclasses.replace(case, found=type(case.found)(**parts))
+    wide = torch.cat([case.wide, case.wide[:, -1:]], 1)
+    return dataclasses.replace(case, found=type(case.found)(**parts), wide=wide)
 
 
 def test_cases_may_have_any_number_of_solutions(solved: list[JointCase]) -> None:

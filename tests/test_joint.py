@@ -17,6 +17,7 @@ from zspec.estimators.likelihood import Likelihood
 from zspec.joint import calibrating, fitting, guide, recipe, windows
 from zspec.joint.calibration import JointCalibration
 from zspec.joint.cases import JointCase, named, solved
+from zspec.joint.meeting import meet
 from zspec.joint.posterior import joined, opinions, powers, ranked
 from zspec.joint.proposed import NEAR, Proposed, ask
 from zspec.joint.weights import Weights
@@ -164,12 +165,17 @@ def test_flat_density_changes_nothing(
     said = told(mocks, silent(mocks))
     ((_, _, faint),) = likelihood.solutions(noisy(mocks, 40.0).arms)
     for found in (solutions, faint):
-        together = joined(found, said, likelihood.bases, weights)
+        together = joined(found, said, likelihood.bases, weights, found.sigma)
         order = ranked(found, together, likelihood.bases)
         alone = rank(found, likelihood.bases, 0.6)
         assert torch.equal(order.column[:, 0], alone.column[:, 0])
         torch.testing.assert_close(order.classes, alone.classes, atol=2e-3, rtol=0)
         torch.testing.assert_close(order.evidence, alone.evidence)
+
+
+def points(found: Solutions) -> torch.Tensor:
+    """Sigmas of minima that are narrower than any bin."""
+    return torch.zeros_like(found.sigma)
 
 
 def test_posterior_is_its_equation(
@@ -180,7 +186,7 @@ def test_posterior_is_its_equation(
     gain = float((solutions.null - solutions.value.amin(1))[0])
     weights = Weights(0.8, gain, {"GALAXY": 0.5, "QSO": 2.0}, {"STAR": -1.0}, 1e-3)
     assert powers(solutions, weights)[0, 0] == pytest.approx(0.4)
-    together = joined(solutions, said, likelihood.bases, weights)
+    together = joined(solutions, said, likelihood.bases, weights, points(solutions))
     bases, row = likelihood.bases, 0
     for column in range(len(solutions.label)):
         if not solutions.value[row, column].isfinite():
@@ -202,7 +208,7 @@ def test_rest_is_its_equation(likelihood: Likelihood, mocks: Spectra, solutions:
     deepest = math.expm1(float(solutions.shift[2, solutions.label == galaxy][0]) * PIXEL_LN)
     said = told(mocks, [None, ("GALAXY", 0.9), ("GALAXY", deepest)])
     weights = Weights(0.8, 1e12, {"GALAXY": 0.5}, {"GALAXY": -1.0}, 1e-3)
-    together = joined(solutions, said, likelihood.bases, weights)
+    together = joined(solutions, said, likelihood.bases, weights, solutions.sigma)
     basis, fine = likelihood.bases[galaxy], 50
     low, high = (math.log1p(z) for z in basis.z_range)
     u = torch.linspace(low, high, fine * len(said.edges), dtype=torch.float64)
@@ -274,7 +280,7 @@ def test_what_the_network_proposes_is_fitted(likelihood: Likelihood, mocks: Spec
     free = [float(z) for z in np.linspace(0.1, 1.5, 3)]
     said = told(faint, [("GALAXY", z) for z in free])
     weights = Weights(network=dict.fromkeys(KINDS, 1.0))
-    plan = guide.guide(said, likelihood.bases, weights, fast=False)
+    plan = guide.guide(said, likelihood.bases, weights, likelihood.calibration, fast=False)
     ((_, _, found),) = likelihood.solutions(faint.arms, guiding=lambda rows: plan)
     assert found.value.shape[1] > before.value.shape[1]
     u = torch.log1p(torch.tensor(free, dtype=torch.float64))[:, None] / PIXEL_LN
@@ -282,7 +288,8 @@ def test_what_the_network_proposes_is_fitted(likelihood: Likelihood, mocks: Spec
     near = (found.shift - u).abs() < reach
     galaxy = torch.tensor([likelihood.bases[k].spectype == "GALAXY" for k in found.label])
     assert bool((near & galaxy & found.fitted).any(1).all())
-    order = ranked(found, joined(found, said, likelihood.bases, weights), likelihood.bases)
+    together = joined(found, said, likelihood.bases, weights, points(found))
+    order = ranked(found, together, likelihood.bases)
     assert bool((near & galaxy).gather(1, order.column[:, :1]).float().mean() > 0.5)
 
 
@@ -410,7 +417,7 @@ def test_loss_is_that_of_the_posterior(likelihood: Likelihood, mocks: Spectra) -
     loss = fitting.losses(theta, fitting.table(made))
     weights = fitting.weights_of(theta)
     for case, one in zip(made, loss.tolist(), strict=True):
-        together = joined(case.found, case.proposed, case.bases, weights)
+        together = dataclasses.replace(case, weights=weights).together
         order = ranked(case.found, together, case.bases)
         share = truth_share(case, together)
         assert one == pytest.approx(-math.log(0.99 * share + 0.005), abs=1e-3)
@@ -533,9 +540,9 @@ def test_shipped_checkpoint(mocks: Spectra, solutions: Solutions) -> None:
     weights = made.calibration.weights
     assert 0 < weights.floor < 1
     never = told(mocks, [("QSO", 3.0)] * 3)
-    found = opinions(
-        solutions, never, made.likelihood.bases, dataclasses.replace(weights, prior={})
-    )
+    bases = made.likelihood.bases
+    met = meet(solutions, never, bases, solutions.sigma)
+    found = opinions(solutions, met, bases, dataclasses.replace(weights, prior={}))
     kinds = [made.likelihood.bases[k].spectype for k in solutions.label.tolist()]
     least = torch.tensor([weights.network.get(kind, 1.0) for kind in kinds]) * math.log(
         weights.floor

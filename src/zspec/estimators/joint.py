@@ -1,10 +1,11 @@
 """``zspec``: the network proposes, the likelihood decides, one calibrated posterior.
 
 The likelihood of :mod:`zspec.likelihood` and a network that has seen what real spectra look like,
-artefacts included, are multiplied: :mod:`zspec.joint.posterior`. Redshift, ZERR and CHI2 are those
-of the likelihood's fit on native pixels; PROB, the order of candidates and DELTACHI2 are those of
-the joint posterior. MODELS_DISAGREE says where each alone is sure of another answer. ``fast``, on
-request, evaluates the likelihood in the network's windows alone.
+artefacts included, are multiplied: :mod:`zspec.joint.posterior`. CHI2 is that of the likelihood's
+fit on native pixels, and so are Z and ZERR where it is sharper than the network; PROB, the order of
+candidates and DELTACHI2 are those of the joint posterior. MODELS_DISAGREE says where each alone is
+sure of another answer. ``fast``, on request, evaluates the likelihood in the network's windows
+alone.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ class Joint(Estimator):
         out, widths = Output(len(chunk.spectra), self.classes, arms, want), resolution(arms)
 
         def guiding(rows: NDArray[np.intp]) -> Guide:
-            return guide(proposed[rows], bases, self.calibration.weights, "fast" in want)
+            by = self.calibration
+            return guide(proposed[rows], bases, by.weights, by.fit, "fast" in want)
 
         for rows, pixels, found in self.likelihood.solutions(arms, want, guiding):
             judged = judge(pixels, found, proposed[rows], bases, self.calibration)

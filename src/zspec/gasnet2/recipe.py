@@ -65,7 +65,9 @@ class TrainSettings:
     batch: int = 128
     """Spectra a step; all members of an ensemble share them (authors' code)."""
     rate: float = 1e-3
-    """First learning rate of Adam."""
+    """First learning rate of Adam; the highest of a cycle."""
+    schedule: Literal["halve", "cycle"] = "halve"
+    """The rate is halved in steps (P1), or rises and falls once: better in a short training."""
     halve: int = 5
     """The rate is halved every so many epochs."""
     z_epochs: int = 0

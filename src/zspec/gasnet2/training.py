@@ -34,6 +34,8 @@ STATE_SECONDS = 60.0
 """A state is written at most so often: those of a full ensemble have 700 MB."""
 EVAL_BATCH = 256
 """Spectra that are validated at once."""
+RISE = 0.2
+"""Share of a cycle over which the learning rate rises."""
 
 
 @dataclass(frozen=True)
@@ -164,9 +166,18 @@ def fit(
     return progress
 
 
-def rate(settings: TrainSettings, epoch: int) -> float:
-    """Learning rate of an epoch, counted from 0."""
-    return settings.rate * 0.5 ** (epoch // settings.halve)
+def rate(settings: TrainSettings, epoch: float) -> float:
+    """Learning rate after so many epochs.
+
+    Halved in steps, as the paper has it, or one cycle: up to ``rate`` over the first ``RISE`` of
+    the course, and down along half a cosine (Smith & Topin 2019; Loshchilov & Hutter 2017).
+    """
+    if settings.schedule == "halve":
+        return settings.rate * 0.5 ** (int(epoch) // settings.halve)
+    done = epoch / settings.epochs
+    if done < RISE:
+        return settings.rate * done / RISE
+    return settings.rate * 0.5 * (1 + math.cos(math.pi * (done - RISE) / (1 - RISE)))
 
 
 def _epoch(
@@ -181,8 +192,6 @@ def _epoch(
 
     A last batch that is not full is left out, unless it is the only one.
     """
-    for adam in progress.optimisers:
-        adam.param_groups[0]["lr"] = rate(settings, progress.epoch)
     for one in wrapped:
         one.train()
     generator = np.random.default_rng([task.order, progress.epoch])
@@ -190,6 +199,8 @@ def _epoch(
     steps = max(1, len(train) // settings.batch)
     sums = torch.zeros(len(wrapped), 2, device=crew.device)
     for step in range(steps):
+        for adam in progress.optimisers:
+            adam.param_groups[0]["lr"] = rate(settings, progress.epoch + (step + 0.5) / steps)
         rows = crew.share(order[step * settings.batch : (step + 1) * settings.batch])
         rows = rows.to(crew.device)
         x, y = train.flux[rows], train.target[rows]
@@ -254,7 +265,7 @@ def _judge(
             progress.score[number] = goodness
             stored = network.state_dict()
             progress.best[number] = {k: v.detach().cpu().clone() for k, v in stored.items()}
-        now = rate(settings, progress.epoch - 1)
+        now = rate(settings, progress.epoch - 0.5)
         line = Line(task.name, number, progress.epoch, now, *learned[number], loss, score)
         progress.history.append(line)
 

@@ -7,6 +7,7 @@ mocks of any survey, of sources that are kept for validation; and blank sky.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ from zspec.joint.guide import guide
 from zspec.joint.posterior import joined, ranked
 from zspec.joint.proposed import Proposed, Proposer, ask
 from zspec.joint.weights import Weights
+from zspec.likelihood.basis import PIXEL_LN
+from zspec.likelihood.output import stretched
 from zspec.likelihood.ranking import Ranked
 from zspec.likelihood.solve import Solutions
 from zspec.likelihood.validate import Case, Known, fold_of, weakened
@@ -41,12 +44,23 @@ class JointCase(Case):
     """Of one row."""
     group: str
     """Where it comes from: ``real``, or a survey's name."""
+    wide: torch.Tensor
+    """(1, T) sigma of the likelihood's solutions, stretched as calibration has it, grid pixels."""
     weights: Weights = START
+
+    @property
+    def together(self) -> Solutions:
+        """The joint solutions."""
+        return joined(self.found, self.proposed, self.bases, self.weights, self.wide)
 
     def ranked(self, temper: float) -> Ranked:
         """The joint candidates; the weights hold the power of the likelihood, ``temper`` is not."""
-        together = joined(self.found, self.proposed, self.bases, self.weights)
-        return ranked(self.found, together, self.bases)
+        return ranked(self.found, self.together, self.bases)
+
+    def offset(self, ranked: Ranked) -> float:
+        """ln((1 + z) / (1 + z_label)) of the best candidate."""
+        shift = float(ranked.of(self.together.shift))
+        return shift * PIXEL_LN - math.log1p(self.known.z)
 
 
 def weighted(every: Iterable[JointCase], weights: Weights) -> list[JointCase]:
@@ -101,14 +115,16 @@ def solved(
     """A case for each of some spectra with data."""
     proposed = ask(model, Chunk(spectra, model.grid).batch)
     bases = fitter.bases
+    fit = fitter.calibration
     for rows, pixels, found in fitter.solutions(
-        spectra.arms, guiding=lambda rows: guide(proposed[rows], bases, START, fast)
+        spectra.arms, guiding=lambda rows: guide(proposed[rows], bases, START, fit, fast)
     ):
+        wide = stretched(found, bases, fit)
         for i, row in enumerate(rows.tolist()):
             part = slice(i, i + 1)
             own = proposed[torch.tensor([row])]
-            kept = (labels[row], step, bases, pixels[part], one_of(found, part), own, group)
-            yield JointCase(*kept)
+            mine = pixels[part], one_of(found, part)
+            yield JointCase(labels[row], step, bases, *mine, own, group, wide[part])
 
 
 def one_of(found: Solutions, rows: slice) -> Solutions:

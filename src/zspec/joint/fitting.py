@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from zspec.joint.cases import JointCase
+from zspec.joint.meeting import Meeting, meet
 from zspec.joint.posterior import averages
 from zspec.joint.proposed import numbers
 from zspec.joint.weights import Weights
@@ -72,8 +73,8 @@ def table(cases: Sequence[JointCase]) -> Table:
     label = _padded([one.label[None] for one in found], 0)
     null = torch.cat([one.null for one in found])[:, None]
     value = _padded([one.value for one in found], math.inf) - null
-    shift = _padded([one.shift for one in found], math.nan)
     parts = [_network(case) for case in cases]
+    shift = _padded([met.shift for met, _ in parts], math.nan)
     good = torch.tensor([b.good_dz for b in bases], dtype=torch.float64)
     limit = torch.stack([good[own == numbers(SPECTYPES, [c.known.spectype])][0] for c in cases])
     z = torch.tensor([math.log1p(case.known.z) for case in cases], dtype=torch.float64)
@@ -82,7 +83,7 @@ def table(cases: Sequence[JointCase]) -> Table:
     return Table(
         value=value.clamp(max=NOTHING),
         rest=(torch.cat([one.rest for one in found]) - null).clamp(max=NOTHING),
-        held=_padded([held for held, _ in parts], -math.inf).clamp(min=-NOTHING),
+        held=_padded([met.excess for met, _ in parts], -math.inf).clamp(min=-NOTHING),
         average=torch.cat([average for _, average in parts]).clamp(min=-NOTHING),
         kind=own[label],
         own=own,
@@ -99,12 +100,10 @@ def _padded(rows: Sequence[torch.Tensor], value: float) -> torch.Tensor:
     return torch.cat([pad(row, (0, size - row.shape[1]), value=value) for row in rows])
 
 
-def _network(case: JointCase) -> tuple[torch.Tensor, torch.Tensor]:
-    """(1, T) and (1, C) ln of the network's density over the flat one, without a floor."""
-    proposed, bases, found = case.proposed, case.bases, case.found
-    kind = numbers(proposed.kinds, [basis.spectype for basis in bases])
-    held = proposed.excess(kind[found.label], found.shift * PIXEL_LN, 0.0)
-    return held, averages(found, proposed, bases, 0.0)
+def _network(case: JointCase) -> tuple[Meeting, torch.Tensor]:
+    """What the network says of solutions, and (1, C) ln of its density beyond, without a floor."""
+    given = case.found, case.proposed, case.bases
+    return meet(*given, case.wide), averages(*given, 0.0)
 
 
 def _shares(cases: Sequence[JointCase]) -> torch.Tensor:

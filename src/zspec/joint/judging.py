@@ -16,7 +16,7 @@ from zspec.joint.posterior import joined, ranked
 from zspec.joint.proposed import Proposed
 from zspec.likelihood.basis import PIXEL_LN, Basis
 from zspec.likelihood.confidence import probability
-from zspec.likelihood.output import Judged, widened
+from zspec.likelihood.output import Judged, scattered, stretched
 from zspec.likelihood.pixels import Native
 from zspec.likelihood.ranking import Ranked, rank
 from zspec.likelihood.reasons import reasons
@@ -36,7 +36,9 @@ def judge(
     calibration: JointCalibration,
 ) -> Judged:
     """What a calibration makes of solutions of the likelihood and of what the network says."""
-    together = joined(found, proposed, bases, calibration.weights)
+    wide = stretched(found, bases, calibration.fit)
+    together = joined(found, proposed, bases, calibration.weights, wide)
+    sigma = scattered(together.sigma, together, bases, calibration.fit)
     order = ranked(found, together, bases)
     alone = likelihood_alone(found, proposed, bases, calibration)
     zconf = None
@@ -48,7 +50,7 @@ def judge(
     far = proposed.distance.numpy() > calibration.distance
     return Judged(
         pixels=pixels,
-        found=dataclasses.replace(together, sigma=widened(found, bases, calibration.fit)),
+        found=dataclasses.replace(together, sigma=sigma),
         sigma=found.sigma,
         ranked=order,
         temper=1.0,
@@ -60,11 +62,12 @@ def judge(
 def likelihood_alone(
     found: Solutions, proposed: Proposed, bases: Sequence[Basis], calibration: JointCalibration
 ) -> Ranked:
-    """The order that the likelihood's part of the posterior would give."""
+    """The order that the likelihood's part of the posterior would give, its minima as points."""
     kinds = dict.fromkeys(proposed.kinds, 0.0)
     silent = dataclasses.replace(calibration.weights, network=kinds, prior={})
     part = dataclasses.replace(found, scans=None)
-    return rank(joined(part, proposed, bases, silent), bases, 1.0)
+    points = torch.zeros_like(found.sigma)
+    return rank(joined(part, proposed, bases, silent, points), bases, 1.0)
 
 
 def disagree(

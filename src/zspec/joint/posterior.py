@@ -6,8 +6,8 @@ L is the likelihood's evidence relative to no object at all, q the network's den
 that is flat. a is one number for all classes, since a difference would decide every bright spectrum
 by its class alone; it falls with the evidence, a = evidence / (1 + E / saturation), since a model
 that explains a bright spectrum to a fraction is wrong by that fraction, however many photons there
-are. What a minimum of the likelihood holds is its mass to the power a, times what q says there: q
-hardly changes over the width of a minimum.
+are. What a minimum of the likelihood holds is its mass to the power a, times q to the power b_c, q
+averaged over the minimum, whose own width calibration tells; see :mod:`zspec.joint.meeting`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from collections.abc import Sequence
 
 import torch
 
-from zspec.joint.proposed import Proposed, numbers
+from zspec.joint.meeting import Meeting, meet
+from zspec.joint.proposed import Proposed, floored, numbers
 from zspec.joint.weights import Weights
 from zspec.likelihood.basis import PIXEL_LN, Basis
 from zspec.likelihood.ranking import Ranked, rank
@@ -26,21 +27,29 @@ from zspec.likelihood.solve import Solutions
 
 
 def joined(
-    found: Solutions, proposed: Proposed, bases: Sequence[Basis], weights: Weights
+    found: Solutions,
+    proposed: Proposed,
+    bases: Sequence[Basis],
+    weights: Weights,
+    sigma: torch.Tensor,
 ) -> Solutions:
     """The same solutions, whose ``value`` is -2 ln of their joint mass, up to a constant.
 
-    Shares are those of the masses as they stand (temper 1).
+    Shares are those of the masses as they stand (temper 1). ``sigma`` (n, T) is that of the shifts,
+    calibrated; shifts and sigmas returned are those of likelihood and network together.
     """
     power = powers(found, weights)
     level = found.null[:, None]
-    said = opinions(found, proposed, bases, weights)
+    met = meet(found, proposed, bases, sigma)
+    said = opinions(found, met, bases, weights)
     beyond = averages(found, proposed, bases, weights.floor)
     return dataclasses.replace(
         found,
         value=power * (found.value - level) - said,
         rest=power * (found.rest - level) - _said(beyond, bases, weights),
         null=torch.zeros_like(found.null),
+        shift=met.shift,
+        sigma=sigma * met.narrowed,
         scans=None if found.scans is None else _scans(found, proposed, bases, weights, power),
     )
 
@@ -52,12 +61,11 @@ def powers(found: Solutions, weights: Weights) -> torch.Tensor:
 
 
 def opinions(
-    found: Solutions, proposed: Proposed, bases: Sequence[Basis], weights: Weights
+    found: Solutions, met: Meeting, bases: Sequence[Basis], weights: Weights
 ) -> torch.Tensor:
-    """(n, T) 2 (b ln q + ln prior) at each solution."""
-    kind = numbers(proposed.kinds, _spectypes(bases))[found.label]
-    excess = proposed.excess(kind, found.shift * PIXEL_LN, weights.floor)
+    """(n, T) 2 (b ln q + ln prior) of each solution."""
     b, prior = _by_class(bases, weights)
+    excess = floored(met.excess, weights.floor)
     return 2 * (b[found.label] * excess + prior[found.label])
 
 
@@ -67,9 +75,7 @@ def averages(
     """(n, class) ln q on average where ``rest`` is: a class' redshifts beyond its minima."""
     apart = torch.tensor([basis.separation for basis in bases], dtype=torch.float64)[found.label]
     low, high = ((found.shift + side * apart) * PIXEL_LN for side in (-1, 1))
-    shape = (len(proposed), len(bases), len(proposed.edges) - 1)
-    taken = torch.zeros(shape, dtype=torch.float64)
-    taken.index_add_(1, found.label, proposed.covered(low, high))  # (n, class, bin)
+    taken = proposed.summed(low, high, found.label, len(bases))  # (n, class, bin)
     free = (proposed.reached(bases) - taken.clamp_(max=1)).clamp_(min=0)
     return proposed.average(numbers(proposed.kinds, _spectypes(bases)), free, floor)
 

@@ -104,6 +104,11 @@ class Proposed:
         return self.log_q.exp() * self.width
 
     @property
+    def highest(self) -> torch.Tensor:
+        """(n, spectype, bin) ln of the density, the highest of each bin and its neighbours."""
+        return torch.nn.functional.max_pool1d(self.log_q, 3, 1, 1)
+
+    @property
     def entropy(self) -> torch.Tensor:
         """(n,) of the probabilities of all bins, in nats."""
         mass = self.mass
@@ -131,6 +136,26 @@ class Proposed:
         first = torch.maximum(low[..., None], self.edges[:-1])
         part = torch.minimum(high[..., None], self.edges[1:]).sub_(first)
         return part.nan_to_num_(0.0).clamp_(min=0).div_(self.width)
+
+    def summed(
+        self, low: torch.Tensor, high: torch.Tensor, label: torch.Tensor, count: int
+    ) -> torch.Tensor:
+        """(n, count, bin) shares of bins between places (n, T), as ``covered``, by ``label`` (T,).
+
+        Only the bins that a stretch may touch are looked at, which are few.
+        """
+        most = int(((high - low).nan_to_num(0.0).max() / self.width).ceil()) + 1
+        first = ((low - self.edges[0]) / self.width).floor().nan_to_num(0.0)
+        at = first[..., None].long() + torch.arange(most)  # (n, T, most)
+        bins = len(self.edges) - 1
+        there = (at >= 0) & (at < bins)
+        at = at.clamp(0, bins - 1)
+        begins = torch.maximum(self.edges[at], low[..., None])
+        part = torch.minimum(self.edges[at + 1], high[..., None]).sub_(begins)
+        share = torch.where(there, part.nan_to_num_(0.0).clamp_(min=0).div_(self.width), 0.0)
+        out = torch.zeros(len(low), count * bins, dtype=share.dtype)
+        out.scatter_add_(1, (label[:, None] * bins + at).flatten(1), share.flatten(1))
+        return out.view(len(low), count, bins)
 
     def bins(self, u: torch.Tensor) -> torch.Tensor:
         """Bins of places ``u`` in ln(1 + z), of any shape; the ends' beyond them."""
@@ -161,10 +186,9 @@ class Proposed:
         knows its redshift better than a bin does. A share ``floor`` of the density is the flat one:
         no silence of the network rules out what fits, and beyond its bins it is silent.
         """
-        highest = torch.nn.functional.max_pool1d(self.log_q, 3, 1, 1)
-        held = _pick(highest, kind.expand_as(u), self.bins(u)) - self.flat
+        held = _pick(self.highest, kind.expand_as(u), self.bins(u)) - self.flat
         beyond = (u < self.edges[0]) | (u > self.edges[-1])
-        return _floored(torch.where(beyond, -math.inf, held), floor)
+        return floored(torch.where(beyond, -math.inf, held), floor)
 
     def average(self, kind: torch.Tensor, free: torch.Tensor, floor: float) -> torch.Tensor:
         """(n, class) ln of the mean density over the flat one where a class is ``free``.
@@ -172,12 +196,18 @@ class Proposed:
         ``kind`` (class,) numbers its spectype, ``free`` (n, class, bin) is a share of each bin.
         Floored as in ``excess``.
         """
-        known = free * (self.log_q > -math.inf)[:, kind]
-        held = (known * self.log_q.exp()[:, kind]).sum(2).log() - known.sum(2).log()
-        return _floored(torch.where(known.any(2), held - self.flat, -math.inf), floor)
+        density = self.log_q.exp()
+        both = torch.stack([density, (self.log_q > -math.inf).to(density)], 3)  # (n, spectype, bin, 2)
+        sums = free.new_zeros(*free.shape[:2], 2)
+        for number in set(kind.tolist()):
+            mine = (kind == number).nonzero()[:, 0]
+            sums[:, mine] = free[:, mine] @ both[:, number]
+        total, known = sums.unbind(2)
+        held = total.log() - known.log()
+        return floored(torch.where(known > 0, held - self.flat, -math.inf), floor)
 
 
-def _floored(held: torch.Tensor, floor: float) -> torch.Tensor:
+def floored(held: torch.Tensor, floor: float) -> torch.Tensor:
     """ln((1 - floor) exp(held) + floor)."""
     if floor == 0:
         return held

@@ -2,20 +2,23 @@
 
 A spectrum is scanned for the spectypes that the network does not rule out, which is one for most:
 the scan is what costs most. What is fitted are the minima in the windows of redshift that hold
-nearly all of the network's density, which are one or two for most.
+nearly all of the network's density, which are one or two for most, and what it proposes there.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 
+from zspec.joint.proposals import with_proposals
 from zspec.joint.proposed import Proposed
 from zspec.likelihood.basis import PIXEL_LN, Basis
 from zspec.likelihood.pixels import Native
+from zspec.likelihood.scan import Scan
 from zspec.likelihood.solve import NMINIMA, Solutions, scanned
 
 LEFT_OUT = 1e-3
@@ -41,8 +44,9 @@ def windows(
         rows = wanted[:, proposed.kinds.index(kind)].nonzero()[:, 0]
         if len(rows):
             own, at = [bases[number] for number in mine], rows.to(pixels.flux.device)
-            part = scanned(pixels[at], own, priors[mine], resolution, False)
+            part = scanned(pixels[at], own, priors[mine], resolution, True)
             _place(found, part, rows, mine)
+    found = dataclasses.replace(with_proposals(found, proposed, bases), scans=None)
     inside = _inside(found, proposed, bases)
     some = (inside & found.value.isfinite()).any(1, keepdim=True)
     found.value = torch.where(inside | ~some, found.value, math.inf)
@@ -104,3 +108,14 @@ def _place(found: Solutions, part: Solutions, rows: torch.Tensor, mine: Sequence
             getattr(found, name)[rows[:, None], there] = getattr(part, name)[:, own]
     found.rest[rows[:, None], torch.tensor(mine)] = part.rest
     found.null[rows] = part.null
+    found.scans = (*(found.scans or ()), *_scans(part, rows, mine, len(found.null)))
+
+
+def _scans(
+    part: Solutions, rows: torch.Tensor, mine: Sequence[int], n: int
+) -> Iterator[tuple[tuple[int, ...], Scan]]:
+    """Scans of some rows of n as of all; inf in the others."""
+    for own, one in part.scans or ():
+        values = torch.full((n, *one.values.shape[1:]), math.inf, dtype=one.values.dtype)
+        values[rows] = one.values
+        yield tuple(mine[k] for k in own), Scan(values, one.shifts, one.step)

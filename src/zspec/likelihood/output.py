@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,17 +64,35 @@ def judge(
 
 
 def widened(found: Solutions, bases: Sequence[Basis], calibration: Calibration) -> torch.Tensor:
-    """(n, T) sigma of shifts, as calibration has it.
+    """(n, T) sigma of shifts, as calibration has it: stretched, and with the scatter."""
+    return scattered(stretched(found, bases, calibration), found, bases, calibration)
 
-    The fit's, with the factor of its spectype and size, and the scatter at its redshift.
-    """
-    z, own = redshift(found.shift).numpy(), found.sigma.numpy() * PIXEL_LN
-    wide, factor = np.zeros_like(z), np.ones_like(z)
-    for kind in {basis.spectype for basis in bases}:
-        mine = np.array([bases[label].spectype == kind for label in found.label.tolist()])
-        wide[:, mine] = scatter.at(calibration.scatter, kind, z[:, mine]) / PIXEL_LN
+
+def stretched(found: Solutions, bases: Sequence[Basis], calibration: Calibration) -> torch.Tensor:
+    """(n, T) the fit's sigma of shifts with the factor of its spectype and size."""
+    own = found.sigma.numpy() * PIXEL_LN
+    factor = np.ones_like(own)
+    for kind, mine in _spectypes(found, bases):
         factor[:, mine] = stretch.at(calibration.stretch, kind, own[:, mine])
-    return torch.hypot(found.sigma * torch.from_numpy(factor), torch.from_numpy(wide))
+    return found.sigma * torch.from_numpy(factor)
+
+
+def scattered(
+    sigma: torch.Tensor, found: Solutions, bases: Sequence[Basis], calibration: Calibration
+) -> torch.Tensor:
+    """(n, T) ``sigma`` of shifts and what no fit knows of: the scatter at their redshifts."""
+    z = redshift(found.shift).numpy()
+    wide = np.zeros_like(z)
+    for kind, mine in _spectypes(found, bases):
+        wide[:, mine] = scatter.at(calibration.scatter, kind, z[:, mine]) / PIXEL_LN
+    return torch.hypot(sigma, torch.from_numpy(wide))
+
+
+def _spectypes(found: Solutions, bases: Sequence[Basis]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Each spectype, and which solutions (T,) are of it."""
+    own = [bases[label].spectype for label in found.label.tolist()]
+    for kind in {basis.spectype for basis in bases}:
+        yield kind, np.array([one == kind for one in own])
 
 
 class Output:
