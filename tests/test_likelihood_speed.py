@@ -7,11 +7,12 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from zspec import checkpoint
 from zspec.errors import ConfigError
 from zspec.estimator import Chunk
-from zspec.estimators.likelihood import Likelihood
+from zspec.estimators.likelihood import Likelihood, resolution, rounded
 from zspec.joint.proposed import Proposed
 from zspec.likelihood import pixels, places, refine, scan, solve
 from zspec.likelihood.basis import STEP, Basis
@@ -94,6 +95,63 @@ def test_a_coarse_scan_ends_at_the_same_redshift(shipped: Likelihood, number: in
     assert float(ends[0].value) == pytest.approx(float(ends[1].value), abs=0.05)
 
 
+def test_a_design_is_the_spline_at_each_pixel(shipped: Likelihood) -> None:
+    """Of several candidates at once, some of whose pixels lie beyond the ends of their basis."""
+    wave = np.concatenate([np.arange(3600.0, 5800, 0.8), np.arange(5760.0, 9800, 0.8)])
+    one = np.ones((1, len(wave)), np.float32)
+    data = pixels.native([Arm("A", np.sort(wave), one, one)])
+    bases, which = shipped.bases[:2], torch.tensor([0, 1, 0])
+    shift = torch.tensor([0.3, 7400.7, 4700.1], dtype=torch.float64)
+    at = places.lookup(bases, [0.0, 0.0], data).at(which, shift)
+    c = torch.linspace(1, 0.1, 3 * at.table.shape[1]).double().view(3, -1)
+    assert isinstance(at, places.Scattered)
+    design = at.design(data.flux.expand(3, -1))
+    curves = at.mixed(c)
+    assert torch.allclose((c[:, None] @ design)[:, 0], curves, rtol=1e-10, atol=1e-10)
+    for i, (k, s) in enumerate(zip(which.tolist(), shift.tolist(), strict=True)):
+        padded = np.pad(bases[k].vectors, ((0, 0), (40, 40)))
+        place = np.log10(np.sort(wave)) / STEP - s - bases[k].k0 + 40
+        expected = [ndimage.map_coordinates(v, [place], order=3, mode="constant") for v in padded]
+        near = np.abs(place - place.clip(30, padded.shape[1] - 30)) == 0
+        found = design[i, : len(padded)].numpy()
+        assert np.allclose(found[:, near], np.array(expected)[:, near], rtol=1e-6, atol=1e-7)
+        assert not found[:, place < 0].any()
+        assert not found[:, place > padded.shape[1]].any()
+
+
+def test_polynomials_of_arms_are_as_those_of_all_pixels(shipped: Likelihood) -> None:
+    arm = mixed(shipped)[:2].arms[0]
+    cut = (slice(1500), slice(1400, 3000), slice(3000, None))
+    arms = [Arm(str(i), arm.wave[p], arm.flux[:, p], arm.ivar[:, p]) for i, p in enumerate(cut)]
+    data = pixels.native(arms)
+    lower, made = scan.orthonormal(data), refine.prepare(data)
+    whole = torch.linalg.solve_triangular(lower, made.root[:, None] * data.polynomials, upper=False)
+    unit = torch.eye(9, dtype=torch.float64).expand(2, 9, 9)
+    assert torch.allclose(whole @ whole.mT, unit, atol=1e-7)  # but for the ridge
+    assert torch.allclose(made.sides[:, :-1], whole, atol=1e-12)
+    signal = made.root * data.flux
+    left = signal - ((whole @ signal[..., None]).mT @ whole)[:, 0]
+    assert torch.allclose(made.residual, left, atol=1e-9)
+    extra = scan.nuisance(data)
+    placed = pixels.on_grid(data, data.ivar[:, None] * data.polynomials)
+    expected = torch.linalg.solve_triangular(lower, placed, upper=False)
+    assert torch.allclose(extra.weighted, expected, rtol=1e-9, atol=1e-9)
+    assert torch.allclose(extra.fitted, made.fitted, rtol=1e-9, atol=1e-9)
+
+
+def test_widths_are_half_a_pixel_or_a_tenth_apart() -> None:
+    given = np.linspace(0.0, 80.0, 4001)
+    found = rounded(given)
+    assert np.array_equal(np.unique(found)[:11], np.arange(11) / 2)
+    assert len(np.unique(found)) < 42
+    off = np.abs(found - given)
+    assert bool(np.all(off <= np.maximum(0.2501, 0.0501 * given)))
+    one = np.ones((2, 3), np.float32)
+    each = Arm("A", np.array([5000.0, 5001.0, 5002.0]), one, one, resolution=4 * one)
+    shared = dataclasses.replace(each, resolution=4 * one[0])
+    assert np.array_equal(resolution([each]), resolution([shared]))
+
+
 def test_pixels_of_the_grid_are_fitted_like_any_others(
     shipped: Likelihood, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,8 +196,43 @@ def test_minima_that_cannot_win_change_no_answer(
     row = np.arange(len(patient.best))
     assert np.array_equal(hasty.best, patient.best)
     assert np.array_equal(hasty.z[row, hasty.best], patient.z[row, patient.best])
-    assert np.array_equal(hasty.prob, patient.prob)
-    assert not np.array_equal(hasty.z, patient.z, equal_nan=True)  # others had fewer steps
+    assert np.allclose(hasty.prob, patient.prob, rtol=0, atol=1e-5)  # theirs are e-22 at most
+    assert np.array_equal(hasty.zwarn, patient.zwarn)
+    assert np.array_equal(hasty.candidates.label >= 0, patient.candidates.label >= 0)
+    assert not np.array_equal(hasty.z, patient.z, equal_nan=True)  # others had no fit
+
+
+def test_what_cannot_win_is_listed_as_the_scan_has_it(shipped: Likelihood) -> None:
+    found = next(one for _, _, one in shipped.solutions(mixed(shipped).arms))
+    assert found.hopeless is not None
+    assert bool((found.hopeless & ~found.fitted).any(1).all())
+    behind = found.value - found.value.amin(1, keepdim=True)
+    unfitted = found.hopeless & ~found.fitted
+    assert bool((behind[unfitted] > solve.HOPELESS[0]).all())
+    assert bool(found.chi2[unfitted].isnan().all())
+    last = torch.where(found.fitted, found.value, -torch.inf).amax(1, keepdim=True)
+    assert bool((found.value > last)[unfitted].all())
+    said = shipped.predict(Chunk(mixed(shipped)))
+    assert bool(np.isfinite(said.candidates.z[:, :3]).all())
+    assert bool(np.isfinite(said.candidates.chi2[:, :2]).all())  # the runner-up is always fitted
+    assert bool(np.isnan(said.candidates.chi2).any())
+
+
+def test_hopeless_minima_stay_so_when_they_are_fitted(
+    shipped: Likelihood, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The margin: the fit leaves them at more than half of the distance that the scan saw."""
+    data = mixed(shipped)
+    [(_, _, hasty)] = shipped.solutions(data.arms)
+    limit = solve.HOPELESS
+    monkeypatch.setattr(solve, "HOPELESS", (np.inf, 0.0))
+    [(_, _, fitted)] = shipped.solutions(data.arms)
+    assert hasty.hopeless is not None
+    gone = hasty.hopeless & fitted.fitted
+    behind = fitted.value - fitted.value.amin(1, keepdim=True)
+    seen = behind[gone]
+    assert len(seen) > 20
+    assert bool((seen > limit[0] / 2).all())
 
 
 def test_a_row_is_the_same_whatever_the_batch(shipped: Likelihood) -> None:
@@ -232,11 +325,13 @@ def test_bins_that_minima_cover_are_shares_of_each() -> None:
     none = torch.zeros(1, dtype=torch.float64)
     known = Proposed(torch.zeros(1, 1, 10).double(), edges, ("GALAXY",), none, none, 0.0)
     low = torch.tensor([[0.05, torch.nan], [-1.0, 0.98]], dtype=torch.float64)
-    found = known.covered(low, low + 0.2)
     expected = torch.zeros(2, 2, 10, dtype=torch.float64)
     expected[0, 0, :3] = torch.tensor([0.5, 1.0, 0.5])
     expected[1, 1, 9] = 0.2
-    assert torch.allclose(found, expected, atol=1e-12)
+    assert torch.allclose(known.covered(low, low + 0.2), expected, atol=1e-12)
+    found = known.summed(low, low + 0.2, torch.tensor([1, 1]), 2)
+    assert torch.allclose(found[:, 1], expected.sum(1), atol=1e-12)
+    assert not found[:, 0].any()
 
 
 def test_a_device_without_float64_is_refused_in_one_line() -> None:

@@ -84,7 +84,13 @@ CANDIDATES = (
     Column("Z", "f8", "", "src.redshift", "Redshift of the candidate."),
     Column("ZERR", "f8", "", "stat.error;src.redshift", "1 sigma of Z."),
     Column("PROB", "f4", "", "stat.probability", "Share of the posterior."),
-    Column("CHI2", "f8", "", "stat.fit.chi2", "chi2 of the candidate on native pixels."),
+    Column(
+        "CHI2",
+        "f8",
+        "",
+        "stat.fit.chi2",
+        "chi2 of the candidate on native pixels; NaN where it is too far behind for a fit.",
+    ),
 )
 """HDU CANDIDATES: up to five rows per spectrum, ranked."""
 

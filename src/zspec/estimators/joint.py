@@ -80,7 +80,9 @@ class Joint(Estimator):
         began = time.perf_counter()
         proposed = ask(self.proposal, chunk.batch).between(bases)
         spent = {"network": time.perf_counter() - began}
-        out, widths = Output(len(chunk.spectra), self.classes, arms, want), resolution(arms)
+        n = len(chunk.spectra)
+        out = Output(n, self.classes, arms, want)
+        widths = resolution(arms) if "bound" in want else np.zeros(n)  # nothing else asks for them
 
         def guiding(rows: NDArray[np.intp]) -> Guide:
             by = self.calibration

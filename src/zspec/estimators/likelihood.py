@@ -38,6 +38,9 @@ Array = NDArray[np.float64]
 
 WIDTH_STEP = 0.5
 """Grid pixels to which an instrument's LSF is rounded, so that spectra share their tables."""
+WIDTH_RATIO = 1.1
+"""Ratio of neighbours among widths that lie farther apart than WIDTH_STEP. Of a slitless spectrum,
+whose LSF is its object's size, one width stands for a range of 1.6 along the wavelengths."""
 
 
 class Likelihood(Estimator):
@@ -69,7 +72,9 @@ class Likelihood(Estimator):
     def predict(self, chunk: Chunk, want: frozenset[Want] = frozenset()) -> Prediction:
         """Class, redshift and uncertainty of every row; NaN in a row without a good pixel."""
         arms = chunk.spectra.arms
-        out, widths = Output(len(chunk.spectra), self.classes, arms, want), resolution(arms)
+        n = len(chunk.spectra)
+        out = Output(n, self.classes, arms, want)
+        widths = resolution(arms) if "bound" in want else np.zeros(n)  # nothing else asks for them
         for rows, pixels, found in self.solutions(arms, want):
             judged = judge(pixels, found, self.bases, self.calibration)
             out.fill(rows, judged, self.bases, float(widths[rows[0]]))
@@ -191,14 +196,24 @@ class Likelihood(Estimator):
 
 def resolution(arms: Sequence[Arm]) -> NDArray[np.float64]:
     """(n,) median sigma of the LSF in grid pixels, rounded; 0 where the files give none."""
-    widths = []
-    for arm in arms:
-        if arm.resolution is not None:
-            sigma = np.broadcast_to(arm.resolution, arm.flux.shape).astype(np.float64)
-            widths.append(sigma / (arm.wave * math.log(10) * STEP))
+    n = len(arms[0].flux)
+    widths = [
+        np.asarray(arm.resolution, np.float64) / (arm.wave * math.log(10) * STEP)
+        for arm in arms
+        if arm.resolution is not None
+    ]
     if not widths:
-        return np.zeros(len(arms[0].flux))
-    every = np.concatenate(widths, axis=1)
+        return np.zeros(n)
+    if any(width.ndim > 1 for width in widths):  # else all rows have one LSF
+        widths = [np.broadcast_to(width, (n, width.shape[-1])) for width in widths]
+    every = np.concatenate(widths, axis=-1)
     middle = np.nanmedian if np.isnan(every).any() else np.median  # which takes a fifth of the time
-    median = np.nan_to_num(middle(every, axis=1))
-    return np.asarray(np.round(median / WIDTH_STEP) * WIDTH_STEP)
+    return rounded(np.broadcast_to(np.nan_to_num(middle(every, axis=-1)), n))
+
+
+def rounded(widths: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Widths in grid pixels to the nearest that are WIDTH_STEP or WIDTH_RATIO apart."""
+    wide = WIDTH_STEP / math.log(WIDTH_RATIO)  # from where on a ratio is the longer step
+    number = np.log(np.maximum(widths, wide) / wide) / math.log(WIDTH_RATIO)
+    far = wide * WIDTH_RATIO ** np.round(number)
+    return np.asarray(np.where(widths < wide, np.round(widths / WIDTH_STEP) * WIDTH_STEP, far))

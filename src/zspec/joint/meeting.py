@@ -7,6 +7,7 @@ more: there the product of both, N(u; minimum, sigma) q(u), has a mean and a wid
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ NARROW = 0.1
 """Bins: a minimum of less sigma is a point."""
 BROADEST = 10.0
 """Bins: no minimum counts as broader, since others stand beside it."""
+STEPS = (NARROW, 0.5, 2.0, BROADEST)
+"""Bins: minima between two of these are taken together."""
+REACH = 6.0
+"""Sigmas from a minimum within which it is taken to lie."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +52,18 @@ def meet(
     place, sigma = found.shift * PIXEL_LN, sigma * PIXEL_LN
     excess = proposed.excess(kind, place, 0.0)
     shift, narrowed = found.shift.clone(), torch.ones_like(found.shift)
-    broad = (sigma > NARROW * proposed.width) & place.isfinite()
-    rows, columns = broad.nonzero(as_tuple=True)
-    if len(rows):
-        wide = sigma[broad].clamp(max=BROADEST * proposed.width)
-        mean, moved, width = _products(proposed, rows, kind[columns], place[broad], wide)
-        excess[broad] = mean
-        shift[broad] += moved * wide / PIXEL_LN
-        narrowed[broad] = width
+    bins = (sigma / proposed.width).clamp(max=BROADEST)
+    for low, high in itertools.pairwise(STEPS):
+        some = (bins > low) & (bins <= high) & place.isfinite()
+        rows, columns = some.nonzero(as_tuple=True)
+        if len(rows):
+            reach = math.ceil(REACH * high)
+            mean, moved, width = _products(
+                proposed, rows, kind[columns], place[some], bins[some], reach
+            )
+            excess[some] = mean
+            shift[some] += moved * bins[some] * proposed.width / PIXEL_LN
+            narrowed[some] = width
     return Meeting(excess, shift, narrowed)
 
 
@@ -64,22 +73,30 @@ def _products(
     kind: torch.Tensor,
     place: torch.Tensor,
     sigma: torch.Tensor,
+    reach: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(m,) ln of the mean excess of m minima, and their products' mean and sigma, in sigma.
 
-    Moments of a normal cut into bins of constant density; beyond all bins there is nothing. Where
-    the network sees nothing anywhere near, the minimum stays as it is.
+    ``place`` in ln(1 + z), ``sigma`` in bins, of which so many on either side count as ``reach``
+    says. Moments of a normal cut into bins of constant density; beyond all bins there is nothing.
+    Where the network sees nothing near, the minimum stays as it is.
     """
-    x = (proposed.edges - place[:, None]) / sigma[:, None]  # (m, bin + 1)
+    at = (place - proposed.edges[0]) / proposed.width  # in bins
+    first = at.floor() - reach
+    count = 2 * reach + 1
+    x = (first[:, None] + torch.arange(count + 1) - at[:, None]) / sigma[:, None]  # of edges
     phi = torch.exp(-x.square() / 2) / math.sqrt(2 * math.pi)
-    held = torch.special.ndtr(x).diff(dim=1)  # (m, bin)
-    highest = proposed.highest[rows, kind]
+    held = torch.special.ndtr(x).diff(dim=1)  # (m, count)
+    bins = first.long()[:, None] + torch.arange(count)
+    last = len(proposed.edges) - 2
+    inside = (bins >= 0) & (bins <= last)
+    flat = ((rows * len(proposed.kinds) + kind) * (last + 1))[:, None] + bins.clamp(0, last)
+    density = torch.where(inside, proposed.log_q.flatten()[flat], -math.inf).exp()
+    highest = torch.where(inside, proposed.highest.flatten()[flat], -math.inf)
     excess = (held * (highest - proposed.flat).exp()).sum(1).log()
-    own = held * proposed.log_q[rows, kind].exp()
-    total = own.sum(1)
-    density = torch.where(held > 0, own / held, 0.0)
-    first = -(density * phi.diff(dim=1)).sum(1) / total
-    second = 1 - (density * (x * phi).diff(dim=1)).sum(1) / total
+    total = (held * density).sum(1)
+    mean = -(density * phi.diff(dim=1)).sum(1) / total
+    square = 1 - (density * (x * phi).diff(dim=1)).sum(1) / total
     sees = total > 0
-    width = (second - first.square()).clamp(min=0).sqrt()
-    return excess, torch.where(sees, first, 0.0), torch.where(sees, width, 1.0)
+    width = (square - mean.square()).clamp(min=0).sqrt()
+    return excess, torch.where(sees, mean, 0.0), torch.where(sees, width, 1.0)

@@ -197,7 +197,8 @@ class Proposed:
         Floored as in ``excess``.
         """
         density = self.log_q.exp()
-        both = torch.stack([density, (self.log_q > -math.inf).to(density)], 3)  # (n, spectype, bin, 2)
+        known = (self.log_q > -math.inf).to(density)
+        both = torch.stack([density, known], 3)  # (n, spectype, bin, 2)
         sums = free.new_zeros(*free.shape[:2], 2)
         for number in set(kind.tolist()):
             mine = (kind == number).nonzero()[:, 0]

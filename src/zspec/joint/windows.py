@@ -17,9 +17,9 @@ import torch
 from zspec.joint.proposals import with_proposals
 from zspec.joint.proposed import Proposed
 from zspec.likelihood.basis import PIXEL_LN, Basis
-from zspec.likelihood.pixels import Native
-from zspec.likelihood.scan import Scan
-from zspec.likelihood.solve import NMINIMA, Solutions, scanned
+from zspec.likelihood.pixels import Native, gather
+from zspec.likelihood.scan import Scan, nuisance
+from zspec.likelihood.solve import NMINIMA, Solutions, searched
 
 LEFT_OUT = 1e-3
 """Share of the network's density beyond its windows, and in a spectype that is not scanned."""
@@ -39,12 +39,13 @@ def windows(
     found = _nothing(len(pixels), bases, pixels.flux.dtype)
     kinds = [basis.spectype for basis in bases]
     wanted = spectypes(proposed, set(kinds))
+    sums, extra = gather(pixels), nuisance(pixels)
     for kind in sorted(set(kinds)):
         mine = [number for number, one in enumerate(kinds) if one == kind]
         rows = wanted[:, proposed.kinds.index(kind)].nonzero()[:, 0]
         if len(rows):
             own, at = [bases[number] for number in mine], rows.to(pixels.flux.device)
-            part = scanned(pixels[at], own, priors[mine], resolution, True)
+            part = searched(sums[at], extra[at], own, priors[mine], resolution, True)
             _place(found, part, rows, mine)
     found = dataclasses.replace(with_proposals(found, proposed, bases), scans=None)
     inside = _inside(found, proposed, bases)

@@ -43,3 +43,24 @@ def slopes(fraction: torch.Tensor) -> torch.Tensor:
     """(..., 4) derivatives of :func:`taps`: weights that give the slope per pixel."""
     powers = torch.stack([torch.ones_like(fraction), 2 * fraction, 3 * fraction * fraction], -1)
     return powers @ CUBIC[1:].to(fraction)
+
+
+def pieces(spline: torch.Tensor, order: int = 0) -> torch.Tensor:
+    """(4 - order, m, pixel - 3) what splines (m, pixel) are between their coefficients 1 and -2.
+
+    Polynomials of the fraction, by rising power; ``order`` 1: their slopes.
+    """
+    around = spline.unfold(1, 4, 1).permute(2, 0, 1)  # (4, m, pixel - 3)
+    powers = CUBIC.to(spline)
+    if order:
+        powers = powers[1:] * torch.arange(1, 4).to(spline)[:, None]
+    return (powers @ around.flatten(1)).view(-1, *around.shape[1:])
+
+
+def horner(polynomials: torch.Tensor, at: torch.Tensor, fraction: torch.Tensor) -> torch.Tensor:
+    """(...) values of polynomials number ``at`` (...) of (power, count) at fractions (...)."""
+    flat = at.flatten()
+    out = polynomials[-1].index_select(0, flat)
+    for plane in polynomials[:-1].flip(0):
+        out.mul_(fraction.flatten()).add_(plane.index_select(0, flat))
+    return out.view(fraction.shape)

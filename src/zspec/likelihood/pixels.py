@@ -85,6 +85,14 @@ class Native:
         return [slice(*each) for each in pairwise([0, *ends])]
 
     @cached_property
+    def apart(self) -> tuple[Native, ...]:
+        """Each arm as if it were all there is."""
+        if len(self.waves) == 1:
+            return (self,)
+        given = zip(self.waves, self.arms, strict=True)
+        return tuple(Native((w,), self.flux[:, part], self.ivar[:, part]) for w, part in given)
+
+    @cached_property
     def polynomials(self) -> torch.Tensor:
         """(n, arm * NPOLY, pixel) Legendre polynomials over a row's good pixels of each arm.
 
@@ -92,11 +100,11 @@ class Native:
         every row: where one fills little of an arm, polynomials over the whole would be alike there
         to within rounding, and its answer would depend on the ends of the rows beside it.
         """
+        if len(self.waves) == 1:
+            return _legendre(self.position, self.ivar > 0)
         out = self.flux.new_zeros(len(self), NPOLY * len(self.waves), self.flux.shape[1])
-        good, position = self.ivar > 0, self.position
-        for number, part in enumerate(self.arms):
-            own = slice(NPOLY * number, NPOLY * (number + 1))
-            out[:, own, part] = _legendre(position[part], good[:, part])
+        for number, (part, one) in enumerate(zip(self.arms, self.apart, strict=True)):
+            out[:, own(number), part] = one.polynomials
         return out
 
     @property
@@ -108,6 +116,11 @@ class Native:
     def _key(self) -> tuple[bytes, ...]:
         """What tables that depend on wavelengths alone are kept by."""
         return tuple(wave.tobytes() for wave in self.waves)
+
+
+def own(number: int) -> slice:
+    """Which of all arms' polynomials those of one arm are."""
+    return slice(NPOLY * number, NPOLY * (number + 1))
 
 
 @dataclass(frozen=True)
@@ -122,7 +135,7 @@ class Sums:
     square: torch.Tensor
     """(n,) Σ ivar d² over native pixels: chi2 of the model 0."""
 
-    def __getitem__(self, rows: slice) -> Sums:
+    def __getitem__(self, rows: torch.Tensor | slice) -> Sums:
         """The sums of some of the spectra."""
         return Sums(self.window, self.weight[rows], self.weighted[rows], self.square[rows])
 
@@ -167,9 +180,12 @@ def gather(pixels: Native) -> Sums:
     )
 
 
-def on_grid(pixels: Native, values: torch.Tensor) -> torch.Tensor:
-    """(..., length) Σ_i P_ij v_i of values (..., pixel) of native pixels."""
-    window, first = pixels.window, _aligned(pixels._key)
+def on_grid(pixels: Native, values: torch.Tensor, window: Window | None = None) -> torch.Tensor:
+    """(..., length) Σ_i P_ij v_i of values (..., pixel) of native pixels.
+
+    ``window`` may be larger than the pixels' own.
+    """
+    window, first = window or pixels.window, _aligned(pixels._key)
     if first is not None:  # P is a unit matrix with more rows
         before = first - window.start
         return torch.nn.functional.pad(values, (before, window.length - before - values.shape[-1]))

@@ -8,6 +8,7 @@ that candidates of different classes are fitted together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +16,7 @@ from functools import lru_cache
 import torch
 
 from zspec.likelihood.basis import Basis, broadened
-from zspec.likelihood.interpolation import coefficients, slopes, taps
+from zspec.likelihood.interpolation import CUBIC, coefficients, horner, pieces, slopes, taps
 from zspec.likelihood.pixels import Native
 
 PAD = 24
@@ -70,33 +71,53 @@ class Scattered:
 
     table: torch.Tensor
     """(place, K) spline coefficients."""
-    at: torch.Tensor
-    """(m, pixel, 4) places in the table around each pixel."""
+    first: torch.Tensor
+    """(m, pixel) place of the first of the four around each pixel."""
     fraction: torch.Tensor
     """(m, pixel) beyond the second of the four."""
+    span: int
+    """The places of a candidate's pixels are fewer."""
 
     def __getitem__(self, some: slice) -> Scattered:
         """The same of some candidates."""
-        return Scattered(self.table, self.at[some], self.fraction[some])
+        return Scattered(self.table, self.first[some], self.fraction[some], self.span)
 
     def design(self, root: torch.Tensor) -> torch.Tensor:
         """(m, K, pixel) the vectors times ``root`` (m, pixel)."""
-        return self._summed(taps(self.fraction) * root[..., None]).mT
+        powers = [root.expand_as(self.fraction)]
+        for _ in range(3):
+            powers.append(powers[-1] * self.fraction)
+        weights = CUBIC.T.to(root) @ torch.stack(powers).flatten(1)  # (4, m * pixel)
+        flat = self.first.flatten()
+        out = self.table.index_select(0, flat).mul_(weights[0, :, None])
+        for q in range(1, 4):
+            out.addcmul_(self.table[q:].index_select(0, flat), weights[q, :, None])
+        return out.view(*self.first.shape, -1).mT
 
     def mixed(self, c: torch.Tensor) -> torch.Tensor:
         """(m, pixel) mixtures ``c`` (m, K)."""
-        return (self._summed(taps(self.fraction)) @ c[..., None])[..., 0]
+        return self._curve(c, 0)
 
     def sloped(self, c: torch.Tensor) -> torch.Tensor:
         """(m, pixel) slopes per grid pixel of mixtures ``c`` (m, K)."""
-        return (self._summed(slopes(self.fraction)) @ c[..., None])[..., 0]
+        return self._curve(c, 1)
 
-    def _summed(self, weights: torch.Tensor) -> torch.Tensor:
-        """(m, pixel, K) sums of four neighbours by weights (m, pixel, 4)."""
-        summed = torch.nn.functional.embedding_bag(
-            self.at.flatten(0, 1), self.table, per_sample_weights=weights.flatten(0, 1), mode="sum"
-        )
-        return summed.view(*self.fraction.shape, -1)
+    def _curve(self, c: torch.Tensor, order: int) -> torch.Tensor:
+        """(m, pixel) mixtures, or their slopes: one spline each, on the grid, is looked up."""
+        low = self.first.amin(1).clamp(max=max(len(self.table) - self.span - 3, 0))
+        lines = (self._cut(low) @ c[..., None])[..., 0]  # (m, span + 3)
+        curve = pieces(lines, order)
+        at = self.first - low[:, None]
+        if len(low) > 1:
+            at = at + curve.shape[2] * torch.arange(len(low), device=at.device)[:, None]
+        return horner(curve.flatten(1), at, self.fraction)
+
+    def _cut(self, low: torch.Tensor) -> torch.Tensor:
+        """(m, span + 3, K) of the table from places ``low`` (m,); of one candidate a view."""
+        size = min(self.span + 3, len(self.table))
+        if len(low) == 1:
+            return self.table[None, int(low) : int(low) + size]
+        return self.table[low[:, None] + torch.arange(size, device=low.device)]
 
 
 def _slide(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -131,6 +152,8 @@ class Lookup:
     """(pixel,) grid index of each pixel, with fraction."""
     neighbours: bool
     """Whether pixels stand in a row."""
+    span: int
+    """Grid pixels between the first and the last of them, and 2."""
 
     @property
     def vectors(self) -> int:
@@ -149,8 +172,7 @@ class Lookup:
         if self.neighbours:
             fraction = moved - whole  # (m, 1)
             return Stretch(table.values, first[:, 0], size, taps(fraction), slopes(fraction))
-        around = first[..., None] + torch.arange(4, device=shift.device)
-        return Scattered(table.values, around, moved - whole)
+        return Scattered(table.values, first, moved - whole, self.span)
 
 
 def lookup(bases: Sequence[Basis], sigmas: Sequence[float], pixels: Native) -> Lookup:
@@ -158,7 +180,8 @@ def lookup(bases: Sequence[Basis], sigmas: Sequence[float], pixels: Native) -> L
     neighbours, position = pixels.consecutive, pixels.position
     beyond = RHYTHM * ((len(position) + 3) // RHYTHM + 1) if neighbours else 0
     table = _table(tuple(bases), tuple(sigmas), beyond, pixels.flux.device)
-    return Lookup(table, position, neighbours)
+    span = math.ceil(float(position.max() - position.min())) + 2
+    return Lookup(table, position, neighbours, span)
 
 
 @lru_cache(maxsize=32)

@@ -40,7 +40,7 @@ class Ranked:
 
 
 def rank(found: Solutions, bases: Sequence[Basis], temper: float) -> Ranked:
-    """Fitted solutions by their shares, without those that repeat a better one of the spectype.
+    """Listed solutions by their shares, without those that repeat a better one of the spectype.
 
     Two redshifts are one within 1000 km/s, and within 100 km/s for stars. Shares are those of the
     masses to the power ``temper``. The loop runs over ranks.
@@ -48,7 +48,7 @@ def rank(found: Solutions, bases: Sequence[Basis], temper: float) -> Ranked:
     kind = _numbers([basis.spectype for basis in bases])
     each = kind[found.label]
     apart = torch.tensor([basis.separation for basis in bases], dtype=torch.float64)[found.label]
-    left = torch.where(found.fitted, found.value, torch.inf)
+    left = torch.where(found.listed, found.value, torch.inf)
     free = found.value.isfinite()
     weight = weights(found, temper)
     columns, values, shares = [], [], []

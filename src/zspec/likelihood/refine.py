@@ -22,7 +22,7 @@ from torch.linalg import vecdot
 
 from zspec.likelihood.basis import STEP, Basis
 from zspec.likelihood.normal import solve_normal, times
-from zspec.likelihood.pixels import Native
+from zspec.likelihood.pixels import Native, own
 from zspec.likelihood.places import Lookup, Scattered, Stretch, lookup
 from zspec.likelihood.scan import certain, orthonormal
 
@@ -134,8 +134,6 @@ class Prepared:
     """(n, pixel) flux without the polynomials' share, times root."""
     sides: torch.Tensor
     """(n, P + 1, pixel) the polynomials times root, made orthonormal; last, flux times root."""
-    polynomials: torch.Tensor
-    """(n, P, pixel) as they are."""
     lower: torch.Tensor
     """(n, P, P) ortho = lower⁻¹ polynomials · root."""
     fitted: torch.Tensor
@@ -153,22 +151,25 @@ def prepare(pixels: Native, stated: torch.Tensor | None = None) -> Prepared:
 
     ``stated`` (n, pixel): the ivar that their chi2 is given by, where it is not the fit's own.
     """
-    root = pixels.ivar.sqrt()
-    poly = pixels.polynomials
-    lower = orthonormal(pixels, poly)
-    ortho = torch.linalg.solve_triangular(lower, root[:, None] * poly, upper=False)
+    root, lower = pixels.ivar.sqrt(), orthonormal(pixels)
     signal = root * pixels.flux
-    fitted = times(ortho, signal)
-    residual = signal - (fitted[:, None] @ ortho)[:, 0]
+    residual, sides = signal.clone(), signal.new_zeros(len(root), lower.shape[1] + 1, root.shape[1])
+    fitted = []
+    for number, (part, one) in enumerate(zip(pixels.arms, pixels.apart, strict=True)):
+        triangle, poly = lower[:, own(number), own(number)], root[:, None, part] * one.polynomials
+        ortho = torch.linalg.solve_triangular(triangle, poly, upper=False)  # 0 in the other arms
+        fitted.append(times(ortho, signal[:, part]))
+        residual[:, part] -= (fitted[-1][:, None] @ ortho)[:, 0]
+        sides[:, own(number), part] = ortho
+    sides[:, -1] = signal
     return Prepared(
         pixels=pixels,
         stated=pixels.ivar if stated is None else stated,
         root=root,
         residual=residual,
-        sides=torch.cat([ortho, signal[:, None]], 1),
-        polynomials=poly,
+        sides=sides,
         lower=lower,
-        fitted=fitted,
+        fitted=torch.cat(fitted, 1),
         good=(root > 0).sum(1),
         total=pixels.ivar.sum(1),
         level=residual.square().sum(1),
@@ -353,8 +354,13 @@ def _finished(problem: _Problem, last: _Step) -> Fit:
     places = problem.table.at(problem.which, last.shift)
     each = _blocks(rows, problem.table.vectors * data.root.shape[1])
     model = torch.cat([places[at].mixed(last.mixture[at]) for at in each])
-    some = _blocks(rows, data.polynomials[0].numel())
-    polynomials = torch.cat([(c[at].mT @ problem.of(data.polynomials, at))[:, 0] for at in some])
+    polynomials = torch.cat(
+        [
+            _mixed(problem, one.polynomials, c[:, own(number)])
+            for number, one in enumerate(pixels.apart)
+        ],
+        1,
+    )
     light = vecdot(pixels.ivar[rows], polynomials)
     model += polynomials
     square = (pixels.flux[rows] - model).square()
@@ -374,6 +380,12 @@ def _finished(problem: _Problem, last: _Step) -> Fit:
         mixture=last.mixture,
         model=model,
     )
+
+
+def _mixed(problem: _Problem, vectors: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+    """(m, pixel) mixtures ``c`` (m, V, 1) of what each spectrum has of vectors (n, V, pixel)."""
+    parts = _blocks(problem.rows, vectors[0].numel())
+    return torch.cat([(c[at].mT @ problem.of(vectors, at))[:, 0] for at in parts])
 
 
 def redshift(shift: torch.Tensor) -> torch.Tensor:

@@ -33,7 +33,7 @@ import torch
 from scipy import fft
 
 from zspec.likelihood.basis import Basis, broadened
-from zspec.likelihood.pixels import Native, Sums, Window, on_grid
+from zspec.likelihood.pixels import NPOLY, Native, Sums, Window, on_grid, own
 
 PRIOR_WIDTH = 3.0
 """The prior's standard deviations are those of the training set times this."""
@@ -164,24 +164,36 @@ class Nuisance:
     fitted: torch.Tensor
     """(n, P) y: their coefficients."""
 
+    def __getitem__(self, rows: torch.Tensor) -> Nuisance:
+        """Those of some of the spectra."""
+        return Nuisance(self.weighted[rows], self.fitted[rows])
+
 
 def nuisance(pixels: Native) -> Nuisance:
-    """Orthonormal polynomials of native pixels; 0 for an arm or a spectrum without data."""
-    poly = pixels.polynomials
-    lower = orthonormal(pixels, poly)
-    weighted = pixels.ivar[:, None] * poly  # (n, P, pixel)
-    seen = (weighted @ pixels.flux[..., None])[..., 0]  # (n, P)
-    return Nuisance(
-        torch.linalg.solve_triangular(lower, on_grid(pixels, weighted), upper=False),
-        torch.linalg.solve_triangular(lower, seen[..., None], upper=False)[..., 0],
-    )
+    """Orthonormal polynomials of native pixels; 0 for an arm or a spectrum without data.
+
+    Those of one arm are 0 in the others, and are made arm by arm.
+    """
+    lower, weighted, fitted = orthonormal(pixels), [], []
+    for number, one in enumerate(pixels.apart):
+        information = one.ivar[:, None] * one.polynomials  # (n, NPOLY, pixel)
+        seen = information @ one.flux[..., None]
+        root = lower[:, own(number), own(number)]
+        placed = on_grid(one, information, pixels.window)
+        weighted.append(torch.linalg.solve_triangular(root, placed, upper=False))
+        fitted.append(torch.linalg.solve_triangular(root, seen, upper=False)[..., 0])
+    return Nuisance(torch.cat(weighted, 1), torch.cat(fitted, 1))
 
 
-def orthonormal(pixels: Native, poly: torch.Tensor) -> torch.Tensor:
-    """(n, P, P) lower triangles whose inverses make ``poly`` (n, P, pixel) orthonormal by ivar."""
-    gram = (pixels.ivar[:, None] * poly) @ poly.mT  # (n, P, P)
+def orthonormal(pixels: Native) -> torch.Tensor:
+    """(n, P, P) lower triangles whose inverses make the polynomials orthonormal by ivar."""
+    size = NPOLY * len(pixels.waves)
+    gram = pixels.ivar.new_zeros(len(pixels), size, size)
+    for number, one in enumerate(pixels.apart):
+        poly = one.polynomials
+        gram[:, own(number), own(number)] = (one.ivar[:, None] * poly) @ poly.mT
     scale = gram.diagonal(dim1=1, dim2=2).amax(1).clamp(min=1e-200)
-    ridge = torch.eye(poly.shape[1], dtype=gram.dtype, device=gram.device)
+    ridge = torch.eye(size, dtype=gram.dtype, device=gram.device)
     lower: torch.Tensor = torch.linalg.cholesky(gram + TINY * scale[:, None, None] * ridge)
     return lower
 
