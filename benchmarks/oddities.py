@@ -14,6 +14,7 @@ from pathlib import Path
 
 import elsewhere
 import numpy as np
+import published_sources
 from numpy.typing import NDArray
 
 from zspec import mock_spectra, plugins
@@ -153,11 +154,11 @@ def lamost(shared: Path) -> Iterator[tuple[str, Sample]]:
 
 def unknown_stars(shared: Path) -> Iterator[tuple[str, Sample]]:
     """Stars of classes that nothing was learned from, before SDSS's instrument."""
-    whole = next(s for s in elsewhere.unseen(shared) if s.spectype == "STAR")
+    whole = next(s for s in published_sources.unseen(shared) if s.spectype == "STAR")
     light = whole.vectors.clip(min=0)  # there is noise where a carbon star is dark
     light = (light + np.roll(light, 1, 1) + np.roll(light, -1, 1)) / 3
     whole = dataclasses.replace(whole, vectors=light)
-    names = elsewhere.star_names(shared)
+    names = published_sources.star_names(shared)
     base = simulator(plugins.survey("sdss"), 3, settings=elsewhere.QUIET, flat=True)
     for wanted in UNKNOWN:
         own = dataclasses.replace(whole, mixtures=whole.mixtures[[wanted in n for n in names]])

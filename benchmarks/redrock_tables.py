@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import paired
+from answers import Answers, Bools, Truth, joined, off, right
 from elsewhere import CLASSES
-from joint import Answers, Bools, off, right
 from numpy.typing import NDArray
 
 from zspec.likelihood.basis import LIGHT
@@ -17,11 +17,15 @@ from zspec.likelihood.basis import LIGHT
 SETS = {
     "ours": "(a) our sources, part test",
     "redrock": "(b) redrock's templates",
-    "unseen": "(c) what nobody learned from",
+    "unseen": "(c) stars and stacks that nobody learned from",
+    "real": "(d) real objects, held out",
 }
-SNR = (0.0, 1.0, 2.0, 5.0, np.inf)
+SNR = (0.0, 0.5, 1.0, 2.0, 5.0, np.inf)
 FEWEST = 10
 """Rows of a bin below which there is no figure."""
+FAINTER = 5.0
+"""SNR below which methods are compared in sum."""
+FIELDS = ("kind", "z", "snr", "name")
 DRAWS = 2000
 """Of the bootstrap."""
 NORMAL = 1.96
@@ -54,6 +58,16 @@ class Compared:
         return np.asarray(mine & (t.kind == kind) if kind else mine)
 
 
+def pooled(parts: Sequence[Compared]) -> Compared:
+    """Several sets as one."""
+    known = [one.answers.truth for one in parts]
+    truth = Truth(*(np.concatenate([getattr(t, f) for t in known]) for f in FIELDS))
+    said = {
+        name: joined([one.answers.said[name] for one in parts]) for name in parts[0].answers.said
+    }
+    return Compared(Answers(truth, said), np.concatenate([one.bound for one in parts]))
+
+
 def wilson(hits: Bools) -> str:
     """A share with its 95 % interval: Wilson (1927), JASA 22, 209."""
     n, p = len(hits), float(hits.mean())
@@ -76,6 +90,36 @@ def bins() -> Iterator[tuple[str, float, float]]:
     for low, high in itertools.pairwise(SNR):
         yield (f"{low:g}–{high:g}" if np.isfinite(high) else f"> {low:g}"), low, high
     yield "all", SNR[0], SNR[-1]
+
+
+def summary(sets: Sequence[tuple[str, str, Compared]]) -> Iterator[str]:
+    """GF below an SNR of 5 by survey and set, both draws together; last, both surveys."""
+    yield "## GF below SNR 5, both draws, all classes"
+    yield ""
+    yield "| set | SNR | n | zspec | redrock 0.21 | zspec less redrock | right: the same |"
+    yield "|" + "---|" * 7
+    surveys = list(dict.fromkeys(survey for survey, _, _ in sets))
+    for those in (*([one] for one in surveys), *([surveys] if len(surveys) > 1 else [])):
+        for kind, title in SETS.items():
+            mine = [one for survey, k, one in sets if k == kind and survey in those]
+            if mine:
+                yield from _line_by_line(f"{' and '.join(those)} {title[:3]}", pooled(mine))
+    yield ""
+
+
+def _line_by_line(title: str, one: Compared) -> Iterator[str]:
+    """The rows of a set in the summary."""
+    ends = [end for end in SNR if end <= FAINTER]
+    for low, high in (*itertools.pairwise(ends), (0.0, FAINTER)):
+        rows = one.inside(low, high)
+        if rows.sum() < FEWEST:
+            continue
+        good, right = (
+            [getattr(one, what)(name)[rows] for name in ("zspec", "redrock 0.21")]
+            for what in ("good", "right")
+        )
+        cells = [str(rows.sum()), *map(wilson, good), apart(*good), apart(*right)]
+        yield f"| {title} | {low:g}–{high:g} | {' | '.join(cells)} |"
 
 
 def shares(one: Compared, what: str, kinds: Sequence[str]) -> Iterator[str]:
