@@ -5,7 +5,8 @@
 A coadd of 2,000 simulated DESI spectra without resolution matrices is linked as often as it takes,
 and predicted by an estimator that does next to nothing: what is measured is reading, tables, shards
 and the catalogue. Each size runs in a process of its own, whose peak memory is told. The likelihood
-is measured on a part of one such file. CPU seconds, since other programs may be at work.
+and `zspec`, the default, are measured on a part of one such file. CPU seconds, since other programs
+may be at work.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ from zspec.workers import Loader
 
 ROWS = 2000
 SIZES = (20_000, 200_000)
-LIKELIHOOD = 256
-"""Rows that the likelihood is measured on."""
+PART = 256
+"""Rows that models are measured on."""
+MODELS = ("likelihood", "zspec")
 RELEASE = 40_000_000
 SEED = 1
 
@@ -157,12 +159,13 @@ def table(found: list[Measured]) -> str:
     return "\n".join(lines)
 
 
-def page(found: list[Measured], fit: Measured) -> str:
+def page(found: list[Measured], fits: list[Measured]) -> str:
     """What was measured, and what it means for a release."""
     frame = found[-1]
-    rest, model = frame.cpu / frame.rows, fit.cpu / fit.rows
+    rest = frame.cpu / frame.rows
     sizes = " ".join(str(one.rows) for one in found)
-    hours, days = RELEASE * rest / 3600, RELEASE * model / 86400
+    hours = RELEASE * rest / 3600
+    days = "\n".join(map(effort, fits))
     return f"""# A release in small
 
 `OMP_NUM_THREADS=1 python benchmarks/release.py --sizes {sizes} -o benchmarks/results/release.md`
@@ -173,7 +176,7 @@ linked as often as it takes; one process, one thread, chunks of 64; Python
 `trivial` is an estimator that does next to nothing: its rows are what the frame costs. Seconds by
 stage are of the clock, and so grow with the load; the rest is CPU.
 
-{table([*found, fit])}
+{table([*found, *fits])}
 
 ## {RELEASE // 10**6} million spectra, on paper
 
@@ -181,9 +184,17 @@ Assumed: a spectrum costs there what it costs here; files of hundreds to thousan
 file system that keeps up, as the page cache does here.
 
 - The frame alone (reading, tables, shards, catalogue): {hours:.1f} hours of one core.
-- With the likelihood: {days:.0f} days of one core, {days * 24 / 128:.1f} hours of 128 cores.
-- The catalogue, with the likelihood's columns: {RELEASE * fit.size / 1e9:.0f} GB.
+{days}
 """
+
+
+def effort(fit: Measured) -> str:
+    """What a release takes with a model."""
+    days = RELEASE * fit.cpu / fit.rows / 86400
+    return (
+        f"- With {fit.model}: {days:.0f} days of one core, or {days * 24 / 128:.1f} hours of 128; "
+        f"a catalogue of {RELEASE * fit.size / 1e9:.0f} GB."
+    )
 
 
 def main() -> None:
@@ -198,9 +209,9 @@ def main() -> None:
         for size in given.sizes:
             found.append(apart(TrivialLoader("trivial"), list(links(coadd, size // ROWS))))
             print(json.dumps(found[-1].__dict__), flush=True)
-        part = make_coadd(Path(name) / "coadd-part.fits", LIKELIHOOD)
-        fit = apart(Loader("likelihood"), [part])
-    text = page(found, fit)
+        part = make_coadd(Path(name) / "coadd-part.fits", PART)
+        fits = [apart(Loader(model), [part]) for model in MODELS]
+    text = page(found, fits)
     print(text)
     if given.output:
         given.output.write_text(text, encoding="utf-8")

@@ -3,15 +3,17 @@
     OMP_NUM_THREADS=1 python benchmarks/workers.py -o benchmarks/results/workers.md
 
 Simulated DESI spectra in several files, predicted by the likelihood with one process, with
-``--workers 2``, with two Dask workers, and with two Dask workers of which one is killed half way.
-Then what two workers do with `zspec` and `zspec --fast`.
-Times are of the clock, with the workers started already; they mean something on a machine that is
-idle otherwise, and the load before the runs is told.
+``--workers 2``, with two Dask workers, with two Dask workers of which one is killed half way, and
+with one process again. Then what two workers do with `zspec` and `zspec --fast`. Times are of the
+clock, once workers are started; what the start takes is told apart. They mean something on a
+machine that is idle otherwise, whose load before the runs is told; CPU is that of all processes,
+and what it makes of two cores is what no waiting could better.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
 import signal
@@ -21,7 +23,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from release import make_coadd
+import psutil  # type: ignore[import-untyped]
+from release import links, make_coadd
 
 from zspec import records, schedulers
 from zspec.cluster import Cluster, Job
@@ -31,8 +34,8 @@ from zspec.sources import Source
 from zspec.work import Unit
 from zspec.workers import Loader, Pool
 
-FILES, ROWS = 8, 64
-WARM = 2
+FILES, ROWS = 32, 32
+WARM = 4
 """Units that start the workers, and are not counted."""
 
 
@@ -41,23 +44,40 @@ class Timed:
     """What one engine took."""
 
     name: str
+    start: float
+    """Seconds until each worker has done a unit."""
     seconds: float
+    """Of the rest."""
+    cpu: float
+    """Of all processes meanwhile."""
     rows: dict[str, bytes]
     """REDSHIFTS of each unit, as bytes."""
 
 
+def used() -> dict[int, float]:
+    """CPU seconds of this process and of all that it started and that live."""
+    here, found = psutil.Process(), {}
+    for process in (here, *here.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            found[process.pid] = times.user + times.system
+    return found
+
+
 def carry_out(name: str, engine: Engine, units: list[Unit], killed: list[int]) -> Timed:
     """Predict all units; a worker of ``killed`` is killed half way."""
+    begun = time.monotonic()
     with engine:
         for _ in engine.run(units[:WARM], lambda report: None):
             pass
-        start = time.monotonic()
-        done = []
+        start, before, done = time.monotonic(), used(), []
         for result in engine.run(units[WARM:], lambda report: None):
             done.append(result)
             if killed and len(done) == len(units) // 2:
                 os.kill(killed.pop(), signal.SIGKILL)
-        return Timed(name, time.monotonic() - start, dict(map(row_bytes, done)))
+        took = time.monotonic() - start
+        cpu = sum(spent - before.get(pid, 0.0) for pid, spent in used().items())
+        return Timed(name, start - begun, took, cpu, dict(map(row_bytes, done)))
 
 
 def row_bytes(result: Result) -> tuple[str, bytes]:
@@ -81,12 +101,27 @@ def measure(units: list[Unit]) -> Iterator[Timed]:
             pids = list(client.run(os.getpid).values())
         name = "the same, one worker killed half way"
         yield carry_out(name, Cluster(place, job), units, pids[:1])
+    yield carry_out("one process again", Here(estimator, task), units, [])
 
 
 def others(units: list[Unit]) -> Iterator[Timed]:
     """The joint estimator with two workers."""
     for name, task in (("zspec", Task()), ("zspec --fast", Task(want=frozenset({"fast"})))):
         yield carry_out(name, Pool(Loader("zspec"), task, 2), units, [])
+
+
+def line(it: Timed, one: float, cpu: float, rows: dict[str, bytes]) -> str:
+    """Of the table; ``one`` and ``cpu`` are seconds of one process, and ``rows`` what it gives."""
+    same = "yes" if it.rows == rows else "NO"
+    spent = f"{it.cpu:.1f} s | {2 * cpu / it.cpu:.2f}"
+    if "process" in it.name:
+        spent = f"{it.cpu:.1f} s | "
+    elif "killed" in it.name:  # nobody says what the dead one took
+        spent = " | "
+    return (
+        f"| {it.name} | {it.start:.1f} s | {it.seconds:.1f} s | {FILES * ROWS / it.seconds:.1f} | "
+        f"{one / it.seconds:.2f} | {spent} | {same} |"
+    )
 
 
 def main() -> None:
@@ -96,24 +131,28 @@ def main() -> None:
     given = parser.parse_args()
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
-        files = [make_coadd(Path(name) / f"coadd-{i}.fits", ROWS) for i in range(FILES + WARM)]
+        coadd = make_coadd(Path(name) / "coadd.fits", ROWS)
+        files = list(links(coadd, FILES + WARM))
         units = [Unit(Source(file, "desi", {"lsf": "none"})) for file in files]
         found, joint = list(measure(units)), list(others(units))
-    one = found[0]
-    lines = [
-        f"| {it.name} | {it.seconds:.1f} s | {FILES * ROWS / it.seconds:.1f} | "
-        f"{one.seconds / it.seconds:.2f} | {'yes' if it.rows == one.rows else 'NO'} |"
-        for it in found
+    alone = [it for it in found if "process" in it.name]
+    one, cpu = sum(it.seconds for it in alone) / 2, sum(it.cpu for it in alone) / 2
+    head = [
+        "| engine | start | time | spectra/s | times one process | CPU of all | times by CPU | "
+        "same rows, bit for bit |",
+        "|---" * 8 + "|",
     ]
-    head = "| engine | time | spectra/s | times one process | same rows, bit for bit |"
-    table = "\n".join([head, "|---|---|---|---|---|", *lines])
+    table = "\n".join([*head, *(line(it, one, cpu, alone[0].rows) for it in found)])
     joined = "; ".join(f"{it.name} {FILES * ROWS / it.seconds:.1f} spectra/s" for it in joint)
     text = f"""# Two workers against one process
 
 `OMP_NUM_THREADS=1 python benchmarks/workers.py -o benchmarks/results/workers.md`
 
 {FILES} files of {ROWS} simulated DESI spectra, likelihood, one thread a worker; {os.cpu_count()}
-cores, Python {platform.python_version()}; load before the runs {load:.1f}.
+cores, Python {platform.python_version()}; load before the runs {load:.1f}. Start: until each worker
+has done a unit of {ROWS}, for one process that unit alone; a local cluster is up before. Times one
+process: the mean of its two runs over the time. Times by CPU: what two cores make of the CPU
+that all processes take, if none of them waits and cores are as fast together as alone.
 
 {table}
 

@@ -246,6 +246,9 @@ def test_a_job_begins_with_our_settings_and_then_the_users():
         "export DASK_DISTRIBUTED__NANNY__PRE_SPAWN_ENVIRON",
         "export DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED",
         "export DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL",
+        "export DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL",
+        "export DASK_DISTRIBUTED__WORKER__MEMORY__MONITOR_INTERVAL",
+        "export DASK_DISTRIBUTED__SCHEDULER__ACTIVE_MEMORY_MANAGER__START",
     ]
     for key in ("job_script_prologue", "env_extra"):
         assert schedulers._prologue("", {key: ["module load x"]}) == [*ours, "module load x"]

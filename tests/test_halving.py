@@ -9,7 +9,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from zspec import Spectra, ZspecError, api, catalog, checkpoint, prediction, tables
+from zspec import Spectra, ZspecError, api, catalog, checkpoint, pixels, prediction, tables
 from zspec.cli.app import build
 from zspec.sources import Source
 
@@ -67,14 +67,15 @@ def test_a_device_without_room_for_one_spectrum_is_said(toy_file, estimator):
     assert "\n" not in str(caught.value)
 
 
-def test_a_process_that_lacks_memory_is_no_reason_to_halve(toy_file, estimator, monkeypatch):
+def test_a_process_that_lacks_memory_is_no_reason_to_halve(toy, toy_file, estimator):
     def fail(chunk, want=frozenset()):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
     estimator.predict = fail
     spectra = next(prediction.sources.read(Source(toy_file("toy-a.fits", [1, 2]), "toy"))[1])
+    ready = pixels.prepare(spectra, pixels.Form.of(estimator), toy.grid)
     with pytest.raises(RuntimeError, match="DefaultCPUAllocator"):
-        tables.predict_fitting(spectra, "", estimator, estimator.grid)
+        tables.predict_fitting(ready, "", estimator)
 
 
 def test_spectra_in_memory_are_halved_too(toy_file, estimator):

@@ -137,3 +137,39 @@ def test_the_next_run_takes_away_what_a_killed_one_left(
         assert whole[:6] == b"SIMPLE"
         (tmp_path / "one.fits").write_bytes(whole)
         path.unlink()
+
+
+FETCHING = """
+import os, signal, sys, tempfile
+from zspec import leftovers
+
+tempfile.tempdir = sys.argv[1]
+with leftovers.folder("zspec-x-") as folder:
+    (folder / "half.fits").write_bytes(b"half")
+    if sys.argv[2] == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    print(folder.name, flush=True)
+    sys.stdin.read()
+"""
+
+
+def user(place, what):
+    """A process with a temporary folder in ``place``, which is killed or waits."""
+    words = [sys.executable, "-c", FETCHING, str(place), what]
+    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def test_a_temporary_folder_of_a_killed_run_goes_and_one_in_use_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "zspec-x-mine").write_text("a file of that name is no folder of ours")
+    with user(tmp_path, "kill") as killed:
+        assert killed.wait() == -signal.SIGKILL
+    assert len(list(tmp_path.glob("zspec-x-*"))) == 2
+    with user(tmp_path, "wait") as alive:
+        name = alive.stdout.readline().decode().strip()
+        with leftovers.folder("zspec-x-") as folder:
+            there = {one.name for one in tmp_path.glob("zspec-x-*")}
+            assert there == {"zspec-x-mine", name, folder.name}
+            assert (tmp_path / name / "half.fits").read_bytes() == b"half"
+        alive.communicate()
+    assert [one.name for one in tmp_path.glob("zspec-x-*")] == ["zspec-x-mine"]

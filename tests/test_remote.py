@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import zspec
-from zspec import ConfigError, InputError, ZspecError, catalog, checkpoint, remote, sources, work
+from zspec import (
+    ConfigError,
+    InputError,
+    ZspecError,
+    catalog,
+    checkpoint,
+    inspection,
+    remote,
+    sources,
+    work,
+)
 from zspec.cli.app import build
 from zspec.errors import OutputError
 from zspec.remote import Url
@@ -207,3 +219,33 @@ def test_where_a_url_is_does_not_depend_on_the_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert catalog.inputs_hash(["s3://b/x.fits"]) == before
     assert Url("https://a.b/c/x.fits?version=3#top").name == "x.fits"
+
+
+def test_info_tells_what_urls_hold(store, run):
+    done = run("info", "memory://night/toy-*.fits", "--json")
+    assert done.exit_code == 0
+    said = json.loads(done.stdout)
+    assert [one["file"].rpartition("/")[2] for one in said] == [f"toy-{x}.fits" for x in "abc"]
+    assert all(one["file"].startswith("memory://") for one in said)
+    assert {one["kind"] for one in said} == {"spectra"}
+    gone = run("info", "memory://night/toy-z.fits")
+    assert gone.exit_code == 2
+    assert gone.stderr == "zspec: error: memory://night/toy-z.fits: no such file\n"
+
+
+def test_spectra_of_a_url_are_fetched_again_and_no_file_of_that_name_is_taken(store, run, toy_file):
+    assert run("predict", "memory://night/toy-b.fits", "-o", "z.fits").exit_code == 0
+    toy_file("other.fits", [1, 2]).rename("toy-b.fits")  # other spectra by that name
+    targets = list(inspection.gather(Path("z.fits")))
+    assert [int(one.arms[0].flux[0, 0]) for one in targets] == [30, 31]
+    named = list(inspection.gather(Path("z.fits"), None, [Path("toy-b.fits")]))
+    assert [int(one.arms[0].flux[0, 0]) for one in named] == [1, 2]
+
+
+def test_a_long_download_is_no_error(monkeypatch):
+    limits = SimpleNamespace(ClientTimeout=lambda **more: more)
+    monkeypatch.setitem(sys.modules, "aiohttp", limits)
+    for url in ("https://a.b/c.fits", "http://a.b/c.fits"):
+        limit = remote._options(url)["client_kwargs"]["timeout"]
+        assert limit == {"total": None, "sock_connect": 60.0, "sock_read": 60.0}
+    assert remote._options("s3://b/c.fits") == {}

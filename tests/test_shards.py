@@ -558,7 +558,7 @@ def test_the_time_of_each_stage_is_told(zspec, night, estimator, monkeypatch):
 
 
 def test_a_limit_of_memory_that_nothing_would_keep_to_is_refused(zspec, night):
-    with pytest.raises(ConfigError, match="--max-memory limits --workers or --cluster"):
+    with pytest.raises(ConfigError, match="--max-memory limits --workers, --readers or --cluster"):
         zspec(*command("--max-memory", "3GB"))
 
 

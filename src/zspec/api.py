@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from zspec import catalog, checkpoint, prediction, remote, sources, tables
 from zspec import device as devices
 from zspec.grid import WaveGrid
+from zspec.pixels import Form, prepare
 from zspec.remote import Url
 from zspec.sources import Source
 from zspec.survey import Spectra
@@ -64,10 +65,11 @@ def predict(
 def _in_memory(spectra: Spectra, estimator: Estimator) -> Table:
     """HDU REDSHIFTS of spectra that no file holds; coverage is judged over their own pixels."""
     grid = WaveGrid.native(*(arm.wave for arm in spectra.arms))
+    form = Form.of(estimator)
     parts = [
         part["REDSHIFTS"]
         for piece in spectra.split(prediction.CHUNK_ROWS)
-        for part in tables.predict_fitting(piece, "", estimator, grid)
+        for part in tables.predict_fitting(prepare(piece, form, grid), "", estimator)
     ]
     made = catalog.stack(parts, catalog.REDSHIFTS)
     return catalog.describe(made, (*catalog.REQUESTED, *catalog.TRUTH, *estimator.extra))

@@ -71,6 +71,11 @@ class Chunk:
             self._batch = SpectrumBatch.from_spectra(self.spectra, self.grid)
         return self._batch
 
+    @property
+    def is_resampled(self) -> bool:
+        """Whether ``batch`` is there already."""
+        return self._batch is not None
+
 
 @dataclass(frozen=True)
 class Candidates:

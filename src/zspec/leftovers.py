@@ -1,7 +1,7 @@
-"""Files that are written beside their final name, and what killed runs left of such files.
+"""Files beside their final name, temporary folders, and what killed runs left of both.
 
-A file is locked for as long as it is written, and the system lets go of the lock of a process that
-was killed: so what nobody locks is of nobody, whatever machine it was begun on.
+A file or folder is locked for as long as it is in use, and the system lets go of the lock of a
+process that was killed: so what nobody locks is of nobody, whatever machine it was begun on.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import contextlib
 import fcntl
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -71,3 +73,37 @@ def sweep(path: Path) -> None:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_at(handle, left):
                 left.unlink()
+
+
+@contextlib.contextmanager
+def folder(prefix: str) -> Iterator[Path]:
+    """A new temporary folder; what killed runs left of the same prefix is removed first. OSError.
+
+    One that was made by an older zspec, which did not lock it, counts as left.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        with contextlib.suppress(OSError), _locked(left, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            shutil.rmtree(left, ignore_errors=True)
+    with contextlib.ExitStack() as stack:
+        made = None
+        while made is None or not made.exists():  # it was swept between its making and its lock
+            made = Path(tempfile.mkdtemp(prefix=prefix))
+            with contextlib.suppress(OSError):  # it was, or its file system knows no locks
+                stack.enter_context(_locked(made, fcntl.LOCK_EX))
+        try:
+            yield made
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(place: Path, how: int) -> Iterator[None]:
+    """A folder of this user, locked. Raises OSError where it is not, or cannot be."""
+    handle = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        if os.fstat(handle).st_uid != os.getuid():
+            raise PermissionError
+        fcntl.flock(handle, how)
+        yield
+    finally:
+        os.close(handle)

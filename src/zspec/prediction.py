@@ -10,17 +10,18 @@ from __future__ import annotations
 import json
 import logging
 import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from astropy.table import Table
 
-from zspec import catalog, plugins, sources, work
+from zspec import catalog, pixels, plugins, sources, work
 from zspec.catalog import Catalog, Columns
 from zspec.errors import ConfigError, InputError, ZspecError
 from zspec.estimator import Estimator, ExtraColumn, Want
+from zspec.pixels import Form, Ready
 from zspec.sources import Source
 from zspec.survey import Survey
 from zspec.tables import PER_ROW, predict_fitting
@@ -49,6 +50,10 @@ class Task:
     def unit_rows(self) -> int:
         """Rows of a unit of work."""
         return self.chunk_rows * work.CHUNKS
+
+    def form(self, estimator: Estimator) -> Form:
+        """What an estimator wants of each chunk."""
+        return Form.of(estimator, self.chunk_rows)
 
     def check(self, estimator: Estimator) -> None:
         """Raise ConfigError where the estimator lacks a ``want``, or cannot search ``z_range``."""
@@ -194,12 +199,30 @@ def predict_unit(
     progress: Callable[[Report], None] = lambda report: None,
 ) -> Result:
     """Tables of one unit. Raises nothing but what is wrong with the command itself."""
-    source = unit.source
-    result = Result(unit, source.survey or "", stamp=work.stamp(source.path))
+
+    def fill(result: Result) -> None:
+        fill_in(result, decode(result, task.form(estimator)), estimator, task, progress)
+
+    return attempt(begin(unit), fill)
+
+
+def begin(unit: Unit) -> Result:
+    """What is known of a unit before it is read; an error where its file changed since."""
+    result = Result(unit, unit.source.survey or "", stamp=work.stamp(unit.source.path))
     if unit.stamp not in ("", result.stamp):  # it may have more rows by now
-        return result.failed(f"{source.path}: changed while it was read; predict it again")
+        return result.failed(f"{unit.file}: changed while it was read; predict it again")
+    return result
+
+
+def attempt(result: Result, fill: Callable[[Result], None]) -> Result:
+    """A result once it was filled, or the error that this met.
+
+    Raises nothing but what is wrong with the command itself.
+    """
+    source = result.unit.source
     try:
-        _fill(result, estimator, task, progress)
+        if not result.error:
+            fill(result)
     except InputError as error:
         log.info("%s", error)
         return result.failed(str(error))
@@ -215,23 +238,32 @@ def predict_unit(
     return result
 
 
-def _fill(
-    result: Result, estimator: Estimator, task: Task, progress: Callable[[Report], None]
-) -> None:
-    """Read the unit of a result chunk by chunk, and predict each."""
-    unit, watch = result.unit, Stopwatch(result.seconds)
-    survey, chunks = sources.read(unit.source, unit.rows)
+def decode(result: Result, form: Form) -> Iterator[Ready]:
+    """The chunks of a result's unit, as they are read; the result is told of survey and time."""
+    watch = Stopwatch(result.seconds)
+    survey, chunks = sources.read(result.unit.source, result.unit.rows)
     result.survey = survey.name
-    fitter = _within(estimator, survey, task.z_range)
-    for spectra in chunks:
-        watch.lap("read")
-        for piece in spectra.split(task.chunk_rows):
-            parts = predict_fitting(piece, unit.file, fitter, survey.grid, task.want, watch)
-            result.parts += parts
-            result.halved += len(parts) - 1
-            result.rows += len(piece)
-            progress(Report(len(piece), unit.reached(int(piece.rows[-1]) + 1)))
-    watch.lap("read")
+    return pixels.cut(chunks, form, survey.grid, watch)
+
+
+def fill_in(
+    result: Result,
+    chunks: Iterable[Ready],
+    estimator: Estimator,
+    task: Task,
+    progress: Callable[[Report], None],
+) -> None:
+    """Predict chunks of the unit of a result."""
+    unit, watch = result.unit, Stopwatch(result.seconds)
+    fitter = _within(estimator, plugins.survey(result.survey), task.z_range)
+    for ready in chunks:
+        watch.skip()
+        parts = predict_fitting(ready, unit.file, fitter, task.want, watch)
+        rows = ready.chunk.spectra.rows
+        result.parts += parts
+        result.halved += len(parts) - 1
+        result.rows += len(rows)
+        progress(Report(len(rows), unit.reached(int(rows[-1]) + 1)))
 
 
 def _within(

@@ -8,13 +8,14 @@ name, read as any other, and removed. What stands beside it, as a table of label
 from __future__ import annotations
 
 import contextlib
+import importlib
 import re
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zspec import leftovers
 from zspec.errors import ConfigError, InputError
 
 SCHEME = re.compile(r"[A-Za-z][\w+.-]+(::[A-Za-z][\w+.-]+)*://")
@@ -25,6 +26,9 @@ STAMPS = (
     *("modificationTime", "created"),
 )
 """What drivers call that which changes with a file, the surest first."""
+
+SILENCE = 60.0
+"""Seconds for which a web server may say nothing."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +100,8 @@ def fetched(url: Url) -> Iterator[Path]:
     Raises InputError where it cannot be fetched.
     """
     driver, path = _driver(url.text)
-    with tempfile.TemporaryDirectory(prefix="zspec-fetched-") as folder:
-        local = Path(folder) / (url.name or "file")
+    with leftovers.folder("zspec-fetched-") as folder:
+        local = folder / (url.name or "file")
         with _telling(url.text):
             driver.get_file(path, str(local))
         try:
@@ -115,12 +119,26 @@ def _driver(text: str) -> tuple[Any, str]:
             f"{text}: URLs need fsspec; pip install 'zspec-redshift[remote]'"
         ) from None
     try:
-        driver, path = fsspec.core.url_to_fs(text)
+        given = fsspec.config.conf.get(text.split(":")[0], {})
+        driver, path = fsspec.core.url_to_fs(text, **({} if given else _options(text)))
     except ImportError as error:  # it says which package to install
         raise ConfigError(f"{text}: {_line(error)}") from None
     except Exception as error:  # whatever a driver raises, as for a URL that it cannot parse
         raise ConfigError(f"{text}: fsspec does not take it ({_line(error)})") from None
     return driver, str(path)
+
+
+def _options(text: str) -> dict[str, Any]:
+    """What is not a driver's own default: a long download is no error, but a silent server is one.
+
+    aiohttp gives a whole download five minutes; here each piece of it has ``SILENCE``.
+    """
+    if not re.match("https?:", text):
+        return {}
+    limit = importlib.import_module("aiohttp").ClientTimeout(
+        total=None, sock_connect=SILENCE, sock_read=SILENCE
+    )
+    return {"client_kwargs": {"timeout": limit}}
 
 
 @contextlib.contextmanager

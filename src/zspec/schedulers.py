@@ -29,6 +29,9 @@ SETTINGS: dict[str, Any] = {
     "distributed.nanny.pre-spawn-environ": {**ENVIRONMENT, "MALLOC_TRIM_THRESHOLD_": None},
     "distributed.worker.profile.enabled": False,  # a look at the stack every 10 ms
     "distributed.admin.tick.interval": "1s",  # 20 ms in each process: 4 % of a core of two workers
+    "distributed.admin.system-monitor.interval": "10s",  # with the next: 2 % of a core
+    "distributed.worker.memory.monitor-interval": "1s",  # 100 ms, in nannies and workers
+    "distributed.scheduler.active-memory-manager.start": False,  # units leave nothing to move
 }
 """Of workers that are started here, by this process or by jobs: units take seconds, not more."""
 EXPECTED = (

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zspec import arms, catalog, flags
+from zspec import catalog, flags
 from zspec.catalog import Columns
 from zspec.density import Densities
 from zspec.device import lacks_memory
 from zspec.errors import ZspecError
-from zspec.estimator import Chunk, Estimator, Prediction, Want
+from zspec.estimator import Estimator, Prediction, Want
 from zspec.flags import ZWarn
-from zspec.grid import WaveGrid, overlap
+from zspec.grid import WaveGrid
+from zspec.pixels import Form, Pixels, Ready, prepare
 from zspec.survey import Spectra
 from zspec.timing import Stopwatch
 
@@ -43,12 +44,16 @@ def predict_rows(
     ``want`` what is on request only: p(z) is table ZPDF, the bound a column. ``watch`` takes the
     time of resampling, the model and the tables.
     """
-    watch = watch or Stopwatch({})
-    chunk = Chunk(spectra, estimator.grid)
-    if "grid" in estimator.needs and estimator.grid is not None:
-        _ = chunk.batch  # resampled here and not within predict, for its time
-        watch.lap("resample")
-    prediction = estimator.predict(chunk, want)
+    ready = prepare(spectra, Form.of(estimator), default, watch)
+    return _predict(ready, file, estimator, want, watch or Stopwatch({}))
+
+
+def _predict(
+    ready: Ready, file: str, estimator: Estimator, want: frozenset[Want], watch: Stopwatch
+) -> dict[str, Columns]:
+    """The tables of one chunk."""
+    spectra = ready.chunk.spectra
+    prediction = estimator.predict(ready.chunk, want)
     watch.lap(estimator.stage, prediction.seconds)
     key = {
         "TARGETID": spectra.ids,
@@ -56,7 +61,7 @@ def predict_rows(
         "ROW": spectra.rows,
     }
     tables = {
-        "REDSHIFTS": _redshifts(spectra, prediction, key, estimator, default),
+        "REDSHIFTS": _redshifts(spectra, prediction, key, estimator, ready.pixels),
         "CANDIDATES": _candidates(prediction, key),
         "CLASSPROB": _classprob(prediction, key),
     }
@@ -67,10 +72,9 @@ def predict_rows(
 
 
 def predict_fitting(
-    spectra: Spectra,
+    ready: Ready,
     file: str,
     estimator: Estimator,
-    default: WaveGrid,
     want: frozenset[Want] = frozenset(),
     watch: Stopwatch | None = None,
 ) -> list[dict[str, Columns]]:
@@ -80,8 +84,9 @@ def predict_fitting(
     are those of a chunk of its size. Only the device counts: a process that lacks memory is not
     helped by it. Raises ZspecError where not even one spectrum fits.
     """
+    watch, spectra = watch or Stopwatch({}), ready.chunk.spectra
     try:
-        return [predict_rows(spectra, file, estimator, default, want, watch)]
+        return [_predict(ready, file, estimator, want, watch)]
     except RuntimeError as error:
         if not lacks_memory(error):
             raise
@@ -92,9 +97,9 @@ def predict_fitting(
 
     torch.cuda.empty_cache()
     log.info("%s: %d rows are too many for %s: halved", file, len(spectra), estimator.device)
-    half = (len(spectra) + 1) // 2
-    parts = [spectra[:half], spectra[half:]]
-    done = [predict_fitting(part, file, estimator, default, want, watch) for part in parts]
+    form, half = Form.of(estimator), (len(spectra) + 1) // 2
+    parts = [prepare(part, form, ready.default, watch) for part in spectra.split(half)]
+    done = [predict_fitting(part, file, estimator, want, watch) for part in parts]
     return [*done[0], *done[1]]
 
 
@@ -103,13 +108,12 @@ def _redshifts(
     prediction: Prediction,
     key: Mapping[str, NDArray[Any]],
     estimator: Estimator,
-    default: WaveGrid,
+    pixels: Pixels,
 ) -> Columns:
     n = len(spectra)
     row = np.arange(n)
     best = prediction.best
-    npixels = sum((a.usable.sum(axis=1) for a in spectra.arms), np.zeros(n, np.int64))
-    empty = npixels == 0
+    empty = pixels.count == 0
     z = prediction.z[row, best]
     z = np.where(empty, 0.0, np.where(np.isfinite(z), z, 0.0))  # a class without z has z = 0
     nan = np.full(n, np.nan)
@@ -120,12 +124,12 @@ def _redshifts(
         "Z": z,
         "ZERR": np.where(empty, np.nan, prediction.sigma[row, best]),
         "ZCONF": nan if prediction.zconf is None else prediction.zconf,
-        "ZWARN": _zwarn(spectra, prediction, empty, estimator.grid or default),
+        "ZWARN": _zwarn(spectra, prediction, pixels),
         "DELTACHI2": nan if prediction.deltachi2 is None else prediction.deltachi2,
         "CHI2": nan if prediction.chi2 is None else prediction.chi2,
-        "NPIXELS": npixels,
-        "ARMS": _arms(spectra),
-        "SNR": _snr(spectra),
+        "NPIXELS": pixels.count,
+        "ARMS": pixels.arms,
+        "SNR": pixels.snr,
         "RA": spectra.table.get("RA", nan),
         "DEC": spectra.table.get("DEC", nan),
     }
@@ -154,17 +158,15 @@ def _labels(prediction: Prediction, label: NDArray[np.integer]) -> dict[str, NDA
     }
 
 
-def _zwarn(
-    spectra: Spectra, prediction: Prediction, empty: NDArray[np.bool_], grid: WaveGrid
-) -> NDArray[np.int64]:
+def _zwarn(spectra: Spectra, prediction: Prediction, pixels: Pixels) -> NDArray[np.int64]:
     """Bits that the file's metadata, the pixels and the estimator give."""
     bits = np.zeros(len(spectra), np.int64)
     for given in (spectra.zwarn, prediction.zwarn):
         if given is not None:
             bits |= given
     bits |= flags.where(_ambiguous(prediction), ZWarn.CLASS_AMBIGUOUS)
-    bits |= flags.where(coverage(spectra, grid) < COVERAGE, ZWarn.LITTLE_COVERAGE)
-    return bits | flags.where(empty, ZWarn.NODATA)
+    bits |= flags.where(pixels.coverage < COVERAGE, ZWarn.LITTLE_COVERAGE)
+    return bits | flags.where(pixels.count == 0, ZWarn.NODATA)
 
 
 def _ambiguous(prediction: Prediction) -> NDArray[np.bool_]:
@@ -172,49 +174,6 @@ def _ambiguous(prediction: Prediction) -> NDArray[np.bool_]:
     kinds = np.array([c.spectype for c in prediction.classes])
     other = kinds != kinds[prediction.best][:, None]  # (n, class)
     return np.asarray((prediction.prob * other).sum(axis=1) > flags.AMBIGUOUS)
-
-
-def coverage(spectra: Spectra, grid: WaveGrid) -> NDArray[np.float64]:
-    """(n,) share of the pixels of ``grid`` that a good native pixel touches."""
-    seen = np.zeros((len(grid), len(spectra)), bool)
-    for arm in spectra.arms:
-        seen |= (overlap(arm.wave, grid) @ arm.usable.T.astype(np.float64)) > 0
-    share: NDArray[np.float64] = seen.mean(axis=0)
-    return share
-
-
-def _arms(spectra: Spectra) -> NDArray[np.str_]:
-    """(n,) names of the arms with any good pixel, as BRZ."""
-    text = np.full(len(spectra), "", "U1")
-    for arm in spectra.arms:
-        text = np.char.add(text, np.where(arm.usable.any(axis=1), arm.name, ""))
-    return text
-
-
-def _snr(spectra: Spectra) -> NDArray[np.float64]:
-    """(n,) as the file states it, else the median of flux/error over good pixels; 0 if none."""
-    merged = arms.merge(spectra.arms)
-    parts = [merged] if merged is not None else list(spectra.arms)
-    ratio = np.concatenate([a.flux * np.sqrt(a.ivar) for a in parts], axis=1)
-    good = np.concatenate([a.usable for a in parts], axis=1)
-    measured = _median(ratio, good)
-    if spectra.snr is None:
-        return measured
-    return np.where(np.isfinite(spectra.snr), spectra.snr, measured)
-
-
-def _median(values: NDArray[np.float32], good: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(n,) median of the good values of each row, 0 where there is none.
-
-    Sorting whole rows of float32 takes a fourth of what nanmedian does, which goes row by row.
-    """
-    if not values.size:
-        return np.zeros(len(values))
-    ordered = np.sort(np.where(good, values, np.float32(np.inf)), axis=1)
-    count, row = good.sum(axis=1), np.arange(len(good))
-    middle = [ordered[row, np.maximum(at, 0)] for at in ((count - 1) // 2, count // 2)]
-    low, high = (np.where(count > 0, value, 0).astype(np.float64) for value in middle)
-    return (low + high) / 2
 
 
 def _candidates(prediction: Prediction, key: Mapping[str, NDArray[Any]]) -> Columns:

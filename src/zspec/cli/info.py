@@ -16,8 +16,10 @@ WITHIN = 110
 
 def info(
     files: Annotated[
-        list[Path],
-        typer.Argument(help="Spectra, catalogues, truths, checkpoints, recipes, or folders."),
+        list[str],
+        typer.Argument(
+            help="Spectra, catalogues, truths, checkpoints, recipes, folders, or URLs of files."
+        ),
     ],
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
@@ -31,15 +33,15 @@ def info(
     zspec info coadd.fits zcat.fits
     zspec info spectra/ --json
     """
-    from zspec.cli import about, terminal
+    from zspec.cli import terminal
     from zspec.errors import ZspecError
 
     found: list[dict[str, Any]] = []
     for file in files:
         try:
-            found.append(about.describe(file))
+            found += _facts(file)
         except ZspecError as error:
-            found.append({"file": str(file), "error": str(error)})
+            found.append({"file": file, "error": str(error)})
     if json:
         terminal.say_json(found)
     else:
@@ -47,6 +49,20 @@ def info(
             show(item)
     if any("error" in item for item in found):
         raise typer.Exit(1 if len(found) > 1 else 2)
+
+
+def _facts(file: str) -> list[dict[str, Any]]:
+    """What a file is, or each that a URL names. Raises ZspecError where it is nothing known."""
+    from zspec import remote
+    from zspec.cli import about
+
+    if not remote.is_url(file):
+        return [about.describe(Path(file))]
+    found = []
+    for url in remote.find(file):
+        with remote.fetched(url) as local:
+            found.append({**about.describe(local), "file": str(url)})
+    return found
 
 
 def show(item: Mapping[str, Any]) -> None:

@@ -81,6 +81,14 @@ def predict(
     workers: Annotated[
         int, typer.Option(min=1, help="Processes that read and predict, each with its threads.")
     ] = 1,
+    readers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Processes that read and resample ahead of the one with the model; left out, none "
+            "for a CPU, and up to 4 for a GPU.",
+        ),
+    ] = None,
     cluster: Annotated[
         str | None,
         typer.Option(
@@ -150,7 +158,7 @@ def predict(
     loader = Loader(name, templates, where, conformal, threads)
     given, limits = parse_options(option or []), parse_ranges(z_range or [])
     session = sessions.begin(survey, given, loader, want, limits, chunk, cluster is not None)
-    engine = sessions.choose_engine(session, workers, cluster, max_memory)
+    engine = sessions.choose_engine(session, workers, readers, cluster, max_memory)
     if watch is not None:
         night = watching.Night(session, engine, output, overwrite, json)
         failed = watching.follow(night, watch, settle, idle)

@@ -127,25 +127,46 @@ def command_line() -> str:
 
 
 def choose_engine(
-    session: Session, workers: int, cluster: str | None, max_memory: str | None
+    session: Session,
+    workers: int,
+    readers: int | None,
+    cluster: str | None,
+    max_memory: str | None,
 ) -> Engine:
-    """What carries the work out.
+    """What carries the work out; ``readers`` is None where the device decides.
 
     Raises ConfigError where two are asked for, and for a limit that nothing would keep to.
     """
     from zspec import memory
     from zspec.cluster import Cluster, Job
     from zspec.engine import Here
+    from zspec.readers import ReadAhead, fitting
     from zspec.workers import Pool
 
     limit = None if max_memory is None else memory.parse(max_memory)
-    if limit is not None and workers == 1 and cluster is None:
-        raise ConfigError("--max-memory limits --workers or --cluster local:N: give one of them")
+    _check_one(workers, readers, cluster)
     if cluster is not None:
-        if workers > 1:
-            raise ConfigError("--workers and --cluster are two engines: give one of them")
         job = Job(session.loader, session.task, session.estimator.sha256)
         return Cluster(cluster, job, limit)
     if workers > 1:
         return Pool(session.loader, session.task, workers, limit)
+    ahead = fitting(session.loader.device) if readers is None else readers
+    if ahead:
+        return ReadAhead(session.estimator, session.task, ahead, limit)
+    if limit is not None:
+        raise ConfigError(
+            "--max-memory limits --workers, --readers or --cluster local:N: give one of them"
+        )
     return Here(session.estimator, session.task)
+
+
+def _check_one(workers: int, readers: int | None, cluster: str | None) -> None:
+    """Raise ConfigError where two engines are asked for."""
+    given = {
+        "--workers": workers > 1,
+        "--cluster": cluster is not None,
+        "--readers": bool(readers),
+    }
+    first, *more = [option for option, is_given in given.items() if is_given] or [""]
+    if more:
+        raise ConfigError(f"{first} and {more[0]} are two engines: give one of them")

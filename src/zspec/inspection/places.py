@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from zspec import remote
 from zspec.errors import InputError
+from zspec.remote import Place, Url
 
 
-def locate(file: str, catalogue: Path, given: Sequence[Path], alone: bool = False) -> Path:
+def locate(file: str, catalogue: Path, given: Sequence[Path], alone: bool = False) -> Place:
     """The file that column FILE means.
 
     ``given`` are files and folders that the user names; of those the one whose path ends most
     alike, in the file's name at least, else the only one where the catalogue has one FILE
-    (``alone``). Without any: FILE as it is, from the catalogue's folder, and beside the catalogue.
-    Raises InputError where there is none, or where two end alike.
+    (``alone``). Without any: FILE as it is, from the catalogue's folder, and beside the catalogue;
+    of a URL what is there, since a file here that has its name need not be the same. Raises
+    InputError where there is none, or where two end alike.
     """
+    if not given and remote.is_url(file):
+        return Url(file)
     if not given:
         places = [Path(file), catalogue.parent / file, catalogue.parent / Path(file).name]
         for place in places:
