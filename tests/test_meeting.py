@@ -63,7 +63,8 @@ def test_product_is_its_integral(likelihood: Likelihood, sigma: float) -> None:
     place, sigma = 150.37 * WIDTH, sigma * WIDTH
     u = np.arange(BINS * 1000) * WIDTH / 1000 + WIDTH / 2000
     normal = np.exp(-(((u - place) / sigma) ** 2) / 2)
-    product = normal * np.repeat(q, 1000)
+    flat = 1e-3 / (BINS * WIDTH)
+    product = normal * np.repeat(q / (q.sum() * WIDTH) + flat, 1000)
     mean = (product * u).sum() / product.sum()
     width = math.sqrt((product * (u - mean) ** 2).sum() / product.sum())
     highest = np.maximum.reduce([np.roll(q, i) for i in (-1, 0, 1)]) / (q.sum() * WIDTH)
@@ -72,6 +73,32 @@ def test_product_is_its_integral(likelihood: Likelihood, sigma: float) -> None:
     assert float(found.shift) * PIXEL_LN == pytest.approx(mean, abs=1e-3 * sigma)
     assert float(found.narrowed) * sigma == pytest.approx(width, rel=1e-3)
     assert float(found.excess) == pytest.approx(math.log(over_flat), abs=1e-3)
+
+
+def test_nothing_moves_beyond_its_reach(likelihood: Likelihood) -> None:
+    """A peak far outside of a minimum is not its place, however little is said within."""
+    for rest in (1e-10, 1e-25, 1e-40, 1e-200):
+        for sigma in (0.11, 0.6, 2.1, 5.0):
+            q = np.full(BINS, rest)
+            q[222] = 1.0
+            found = met(likelihood, q, 200.5 * WIDTH, sigma * WIDTH)
+            moved = abs(float(found.shift) * PIXEL_LN / WIDTH - 200.5)
+            assert moved <= 6 * sigma + 1e-9
+            assert 0 <= float(found.narrowed) <= 3
+
+
+def test_redshifts_stay_within_limits(likelihood: Likelihood) -> None:
+    """Bins reach beyond the limits of a class; what the network makes of a minimum does not."""
+    galaxy = next(basis for basis in likelihood.bases if basis.spectype == "GALAXY")
+    end = galaxy.ends[0] * PIXEL_LN
+    low = said(np.ones(BINS))
+    shifted = dataclasses.replace(low, edges=low.edges - 100 * WIDTH)
+    wide = torch.tensor([[9 * WIDTH / PIXEL_LN]], dtype=torch.float64)
+    peak = shifted.log_q.clone()
+    peak[0, 0, shifted.bins(torch.tensor([end - 3 * WIDTH]))] += 10
+    network = dataclasses.replace(shifted, log_q=peak)
+    found = meet(minima(likelihood, end), network, likelihood.bases, wide)
+    assert float(found.shift) == galaxy.ends[0]
 
 
 @pytest.mark.parametrize("sigma", [1e-5, 0.5, 5.0])
@@ -111,5 +138,6 @@ def test_no_minimum_is_without_bounds(likelihood: Likelihood) -> None:
     found = met(likelihood, q, 100.5 * WIDTH, 200 * WIDTH)
     moved = float(found.shift) * PIXEL_LN - 100.5 * WIDTH
     assert abs(moved) < BROADEST * WIDTH
+    assert float(found.narrowed) * 200 <= BROADEST
     unknown = met(likelihood, q, 100.5 * WIDTH, math.nan)
     assert float(unknown.shift) * PIXEL_LN == pytest.approx(100.5 * WIDTH)

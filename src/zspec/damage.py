@@ -63,6 +63,7 @@ def _gzip_damage(path: Path, end: int) -> str:
 
 
 def brief(error: Exception) -> str:
-    """The last line of an error, which is where cfitsio says what happened."""
+    """The last line of an error, which is where cfitsio says what happened; a path is none."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    told = [line.removesuffix("of file:").rstrip() for line in lines if not os.path.isabs(line)]
+    return told[-1] if told else type(error).__name__

@@ -62,6 +62,11 @@ class JointCase(Case):
         shift = float(ranked.of(self.together.shift))
         return shift * PIXEL_LN - math.log1p(self.known.z)
 
+    def sigma(self, ranked: Ranked) -> float:
+        """Of ln(1 + z) of the best candidate: the fit's, as narrow as the network makes it."""
+        own = self.found.sigma * self.together.sigma / self.wide
+        return float(ranked.of(own)) * PIXEL_LN
+
 
 def weighted(every: Iterable[JointCase], weights: Weights) -> list[JointCase]:
     """The same cases by other weights."""

@@ -45,7 +45,8 @@ def judge(
     if calibration.confidence:
         table = features(pixels, found, order, alone, proposed, bases)
         zconf = probability(table, np.array(calibration.confidence))
-    bits = reasons(pixels, together, order, bases, calibration.fit)
+    fitted = dataclasses.replace(together, shift=found.shift)  # limits and lines are the fit's
+    bits = reasons(pixels, fitted, order, bases, calibration.fit)
     bits |= where(disagree(found, alone, proposed, bases), ZWarn.MODELS_DISAGREE)
     far = proposed.distance.numpy() > calibration.distance
     return Judged(

@@ -25,7 +25,9 @@ BROADEST = 10.0
 STEPS = (NARROW, 0.5, 2.0, BROADEST)
 """Bins: minima between two of these are taken together."""
 REACH = 6.0
-"""Sigmas from a minimum within which it is taken to lie."""
+"""Sigmas from a minimum beyond which there is nothing of it."""
+FLAT = 1e-3
+"""Of a flat density, what is added to the network's: where it is silent a minimum stays."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,12 @@ def meet(
             mean, moved, width = _products(
                 proposed, rows, kind[columns], place[some], bins[some], reach
             )
+            counted = bins[some] * proposed.width
             excess[some] = mean
-            shift[some] += moved * bins[some] * proposed.width / PIXEL_LN
-            narrowed[some] = width
-    return Meeting(excess, shift, narrowed)
+            shift[some] += moved * counted / PIXEL_LN
+            narrowed[some] = width * counted / sigma[some]
+    ends = torch.tensor([bases[label].ends for label in found.label.tolist()], dtype=shift.dtype)
+    return Meeting(excess, shift.clamp(ends[:, 0], ends[:, 1]), narrowed)
 
 
 def _products(
@@ -77,14 +81,16 @@ def _products(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(m,) ln of the mean excess of m minima, and their products' mean and sigma, in sigma.
 
-    ``place`` in ln(1 + z), ``sigma`` in bins, of which so many on either side count as ``reach``
-    says. Moments of a normal cut into bins of constant density; beyond all bins there is nothing.
-    Where the network sees nothing near, the minimum stays as it is.
+    ``place`` in ln(1 + z), ``sigma`` in bins, of which ``reach`` on either side hold all of it.
+    Moments of a normal cut into bins of constant density; beyond all bins there is nothing. The
+    excess is that of the highest of each bin and its neighbours, as of a point. Where the network
+    knows no redshift near, the minimum stays as it is.
     """
     at = (place - proposed.edges[0]) / proposed.width  # in bins
     first = at.floor() - reach
     count = 2 * reach + 1
     x = (first[:, None] + torch.arange(count + 1) - at[:, None]) / sigma[:, None]  # of edges
+    x = x.clamp(-REACH, REACH)  # bins beyond are empty
     phi = torch.exp(-x.square() / 2) / math.sqrt(2 * math.pi)
     held = torch.special.ndtr(x).diff(dim=1)  # (m, count)
     bins = first.long()[:, None] + torch.arange(count)
@@ -92,6 +98,7 @@ def _products(
     inside = (bins >= 0) & (bins <= last)
     flat = ((rows * len(proposed.kinds) + kind) * (last + 1))[:, None] + bins.clamp(0, last)
     density = torch.where(inside, proposed.log_q.flatten()[flat], -math.inf).exp()
+    density = torch.where(density > 0, density + FLAT * math.exp(proposed.flat), 0.0)
     highest = torch.where(inside, proposed.highest.flatten()[flat], -math.inf)
     excess = (held * (highest - proposed.flat).exp()).sum(1).log()
     total = (held * density).sum(1)
