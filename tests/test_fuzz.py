@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import sys
 import warnings
-from pathlib import Path
 
+import damaging
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,10 +20,6 @@ from zspec import InputError, checkpoint, plugins, prediction, work
 from zspec.cli.app import build
 from zspec.sources import Source
 from zspec.workers import Loader
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import damaging
 
 SURVEYS = ("sdss", "desi", "4most", "csst")
 SECONDS = 30

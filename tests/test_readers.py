@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from killing import kill_first
 from typer.testing import CliRunner
 
 from zspec import (
@@ -126,14 +127,6 @@ def test_a_limit_of_memory_says_how_far_ahead(units, caplog):
             assert len(asked) < done + readers.AHEAD
             assert len(multiprocessing.active_children()) == 1
     assert "above the limit" in caplog.text
-
-
-def kill_first(units):
-    """The units; the readers are killed once they are asked for the second."""
-    yield units[0]
-    for child in multiprocessing.active_children():
-        os.kill(child.pid, signal.SIGKILL)
-    yield units[1]
 
 
 def test_a_reader_that_is_killed_is_said_in_one_line(units):

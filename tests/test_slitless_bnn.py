@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from slitless_toy import BLUE, GRID, recipe, sampled, spectra, trained, training_set
 
 from zspec import Chunk, ConfigError, InputError, Truth, ZWarn, checkpoint
 from zspec.calibration.maps import covariate
@@ -21,10 +20,6 @@ from zspec.slitless.inputs import BAD_ERROR, observe, scale, signal_to_noise
 from zspec.slitless.network import PointNetwork, log_cosh
 from zspec.slitless.recipe import DataSettings, NetworkSettings, Recipe, parse
 from zspec.testing import EstimatorContract, compare
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from slitless_toy import BLUE, GRID, recipe, sampled, spectra, trained, training_set
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from slitless_toy import BLUE, GRID, RED, recipe, spectra, trained, training_set
 
 from zspec import Chunk, ConfigError, checkpoint, plugins
 from zspec.estimators.slitless_bnn import SlitlessBNN
@@ -18,10 +17,6 @@ from zspec.slitless.filters import CORE, MARGIN, FilterNetwork, FilterSettings, 
 from zspec.slitless.recipe import parse
 from zspec.testing import EstimatorContract
 from zspec.training import find_recipe
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from slitless_toy import BLUE, GRID, RED, recipe, spectra, trained, training_set
 
 STEP = 4e-3
 SMALL = {"channels": 8, "coarse": 8, "kernels": 8, "hidden": 8, "summary": 8, "step": STEP}

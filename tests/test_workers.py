@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
 
 import pytest
+from killing import kill_first
 
 from zspec import ZspecError, plugins, prediction, records, work, workers
 from zspec.sources import Source
@@ -53,14 +52,6 @@ def test_no_more_workers_than_fit_into_memory(units, caplog):
             seen |= {child.pid for child in multiprocessing.active_children()}
     assert len(seen) == 1
     assert "above the limit" in caplog.text
-
-
-def kill_first(units):
-    """The units; a worker is killed once they are asked for the second."""
-    yield units[0]
-    for child in multiprocessing.active_children():
-        os.kill(child.pid, signal.SIGKILL)
-    yield units[1]
 
 
 def test_a_worker_that_is_killed_is_said_in_one_line(units):

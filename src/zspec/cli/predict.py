@@ -64,7 +64,7 @@ def predict(
     ] = 1,
     zpdf: Annotated[bool, typer.Option("--zpdf", help="Write p(z) too, as HDU ZPDF.")] = False,
     bound: Annotated[
-        bool, typer.Option("--bound", help="Add ZCRB, the Cramér-Rao bound of ZERR.")
+        bool, typer.Option("--bound", help="Add ZCRB, the Cramér-Rao bound of the fit.")
     ] = False,
     conformal: Annotated[
         float | None,

@@ -34,7 +34,7 @@ from zspec.joint.judging import judge
 from zspec.joint.proposed import Proposer
 from zspec.joint.recipe import TuneSettings
 from zspec.likelihood import labelled
-from zspec.likelihood.validate import FOLDS, Known, known
+from zspec.likelihood.validate import FOLDS, Known, fold_of, known
 from zspec.proposal import recipe as network_recipe
 from zspec.proposal import samples, training
 from zspec.proposal.model import ProposalModel
@@ -130,11 +130,6 @@ def read(settings: TuneSettings, data: Path) -> list[Known]:
     return found
 
 
-def part_of(key: str, parts: int) -> int:
-    """Which part an object belongs to, the same on every machine."""
-    return int(hashlib.sha256(key.encode()).hexdigest(), 16) % parts
-
-
 def best(
     start: Joint, objects: Sequence[Known], settings: TuneSettings
 ) -> tuple[dict[str, Figures], str, Joint]:
@@ -201,7 +196,7 @@ def retrained(
     """Cases by the networks, and weights, that the other parts' objects taught."""
     made: Judged = []
     for part in range(settings.parts):
-        known_ = [one for one in objects if part_of(one.key, settings.parts) != part]
+        known_ = [one for one in objects if fold_of(one.key, settings.parts) != part]
         if not known_ or len(known_) == len(objects):
             continue
         tuned = with_network(start, lessons.network(known_))
@@ -214,7 +209,7 @@ def split(
     given: Sequence[JointCase], part: int, settings: TuneSettings
 ) -> tuple[list[JointCase], list[JointCase]]:
     """The cases of a part, and the others."""
-    inside = [part_of(case.known.key, settings.parts) == part for case in given]
+    inside = [fold_of(case.known.key, settings.parts) == part for case in given]
     pairs = list(zip(given, inside, strict=True))
     return [case for case, own in pairs if own], [case for case, own in pairs if not own]
 

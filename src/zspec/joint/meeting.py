@@ -1,8 +1,8 @@
 """Where a minimum of the likelihood meets what the network says: mass, place and width of both.
 
 At high resolving power a minimum is far narrower than the network's bins, and only the density
-where it stands matters. A slitless spectrum has minima of many bins, within which the network knows
-more: there the product of both, N(u; minimum, sigma) q(u), has a mean and a width of its own.
+where it stands matters. A slitless spectrum has minima of several bins, within which the network
+knows more: there the product of both, N(u; minimum, sigma) q(u), has a mean and a width of its own.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ PROPOSALS = 3
 """Redshifts of the network, of all spectypes, that get a fit."""
 LEAST = 0.01
 """Unless it gives them less than this."""
-NARROW = 4 * NEAR
+SHORT = 4 * NEAR
 """Bins: a class with a smaller range, as stars, is scanned as densely as it can be proposed."""
 
 
@@ -49,7 +49,7 @@ def _proposals(found: Solutions, proposed: Proposed, bases: Sequence[Basis]) -> 
     middle = (proposed.edges[peaks.bin] + proposed.width / 2) / PIXEL_LN
     for mine, one in found.scans or ():
         reach = float(one.shifts[-1] - one.shifts[0]) * PIXEL_LN
-        if reach < NARROW * proposed.width:
+        if reach < SHORT * proposed.width:
             continue
         number = proposed.kinds.index(bases[mine[0]].spectype)
         centres = torch.where((peaks.kind == number) & (peaks.mass > LEAST), middle, math.nan)

@@ -121,9 +121,9 @@ class Case:
         return float(ranked.classes[0, mine].sum())
 
 
-def fold_of(key: str) -> int:
+def fold_of(key: str, folds: int = FOLDS) -> int:
     """A fold from an object's name, the same on every machine."""
-    return int(hashlib.sha256(key.encode()).hexdigest(), 16) % FOLDS
+    return int(hashlib.sha256(key.encode()).hexdigest(), 16) % folds
 
 
 def calibrate(
