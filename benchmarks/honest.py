@@ -1,6 +1,6 @@
 """Whether ZERR and p(z) are honest, by class and SNR, on simulated spectra.
 
-    python benchmarks/honest.py ../shared --number 5000 -o benchmarks/results/honest.md
+    python benchmarks/honest.py ../shared --number 5000 --work DIR -o benchmarks/results/honest.md
 
 Three times. Exactness: draws from the fitter's own prior, with nothing that calibration widens.
 Honesty: sources of ``zspec simulate``, of the part that is kept for tests, calibrated as shipped;
@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -311,13 +310,20 @@ def run(
     noises: Sequence[Instrument],
     number: int,
     seed: int,
+    kept: Path,
 ) -> dict[tuple[str, float], Found]:
-    """All classes at every SNR, ``number`` spectra each."""
+    """All classes at every SNR, ``number`` spectra each; what is in the folder ``kept`` is done."""
     out = {}
+    kept.mkdir(parents=True, exist_ok=True)
     for c, (spectype, source) in enumerate(sources.items()):
         for s, snr in enumerate(SNR):
-            rng = np.random.default_rng([seed, c, s])
-            out[spectype, snr] = fill(fitter, (spectype, source), noises, number, snr, rng)
+            path = kept / f"{spectype}-{snr:g}-{number}-{seed}.npz"
+            if not path.is_file():
+                rng = np.random.default_rng([seed, c, s])
+                found = fill(fitter, (spectype, source), noises, number, snr, rng)
+                np.savez(path.with_suffix(".part.npz"), **dataclasses.asdict(found))
+                path.with_suffix(".part.npz").replace(path)
+            out[spectype, snr] = Found(**np.load(path))
     return out
 
 
@@ -420,20 +426,19 @@ def relearned(fitter: Likelihood, shared: Path) -> Likelihood:
     return Likelihood(bases, fitter.meta, fitter.calibration)
 
 
-def report(shared: Path, number: int, seed: int, prior: float = 1.0) -> str:
+def report(shared: Path, number: int, seed: int, prior: float, work: Path) -> str:
     """All tables as markdown."""
-    start = time.process_time()
     noises = instruments(shared, np.random.default_rng(seed))
     shipped = Likelihood.load(checkpoint.find("likelihood"))
     exact = shipped.calibrated_by(Calibration())
     mine = {kind: own(exact.bases, kind, prior) for kind in CLASSES}
-    inside = run(exact, mine, noises, number, seed)
+    inside = run(exact, mine, noises, number, seed, work / f"exact-{prior:g}")
     near = {kind: simulated(shipped.bases, kind) for kind in CLASSES}
-    honest = run(shipped, near, noises, number, seed)
+    honest = run(shipped, near, noises, number, seed, work / "honest")
     other = relearned(shipped, shared)
     folder = shared / "data" / "templates"
     theirs = {kind: held_out(other.bases, kind, folder) for kind in CLASSES}
-    outside = run(other, theirs, noises, number, seed)
+    outside = run(other, theirs, noises, number, seed, work / "strangers")
     text = [
         "# Honest sigma and p(z)",
         "",
@@ -453,8 +458,6 @@ def report(shared: Path, number: int, seed: int, prior: float = 1.0) -> str:
         "## Strangers: published templates that the bases were not learned from, calibrated",
         "",
         *table(outside, HONEST),
-        f"{time.process_time() - start:.0f} s of CPU, {torch.get_num_threads()} thread(s).",
-        "",
     ]
     return "\n".join(text)
 
@@ -469,10 +472,12 @@ def main() -> None:
     parser.add_argument(
         "--prior", type=float, default=1.0, help="draws' widths in those of the training set"
     )
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder that keeps what is done; goes on from it"
+    )
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    text = report(args.shared, args.number, args.seed, args.prior)
+    torch.set_num_threads(1)
+    text = report(args.shared, args.number, args.seed, args.prior, args.work)
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(text, encoding="utf-8")
