@@ -1,6 +1,7 @@
 """Whether ZERR and p(z) are honest, by class and SNR, on simulated spectra.
 
-    python benchmarks/honest.py ../shared --number 5000 --work DIR -o benchmarks/results/honest.md
+    python benchmarks/honest.py ../shared --number 5000 --strangers 1000 \
+        --work DIR -o benchmarks/results/honest.md
 
 Three times. Exactness: draws from the fitter's own prior, with nothing that calibration widens.
 Honesty: sources of ``zspec simulate``, of the part that is kept for tests, calibrated as shipped;
@@ -34,6 +35,7 @@ from zspec.estimators.likelihood import Likelihood, resolution
 from zspec.likelihood.basis import LIGHT, PIXEL_LN, Basis, blur, broadened
 from zspec.likelihood.calibration import Calibration
 from zspec.likelihood.labelled import listed
+from zspec.likelihood.scan import PRIOR_WIDTH
 from zspec.likelihood.scatter import FLOOR
 from zspec.likelihood.solve import broadening
 from zspec.likelihood.templates import read_template
@@ -426,8 +428,8 @@ def relearned(fitter: Likelihood, shared: Path) -> Likelihood:
     return Likelihood(bases, fitter.meta, fitter.calibration)
 
 
-def report(shared: Path, number: int, seed: int, prior: float, work: Path) -> str:
-    """All tables as markdown."""
+def report(shared: Path, number: int, few: int, seed: int, prior: float, work: Path) -> str:
+    """All tables as markdown; the third of ``few`` spectra a class and SNR."""
     noises = instruments(shared, np.random.default_rng(seed))
     shipped = Likelihood.load(checkpoint.find("likelihood"))
     exact = shipped.calibrated_by(Calibration())
@@ -438,15 +440,17 @@ def report(shared: Path, number: int, seed: int, prior: float, work: Path) -> st
     other = relearned(shipped, shared)
     folder = shared / "data" / "templates"
     theirs = {kind: held_out(other.bases, kind, folder) for kind in CLASSES}
-    outside = run(other, theirs, noises, number, seed, work / "strangers")
+    outside = run(other, theirs, noises, few, seed, work / "strangers")
     text = [
         "# Honest sigma and p(z)",
         "",
-        f"At least {number} simulated spectra a class and SNR, seed {seed}; noise and LSF of "
+        f"At least {number} simulated spectra a class and SNR ({few} in the third table), seed "
+        f"{seed}; noise and LSF of "
         f"{len(noises)} real spectra of SDSS and DESI. Intervals: 95 %. Bold: the interval "
         "excludes the tolerance. cov: of highest-density regions of p(z), all rows; of its class: "
         "of p(z) where the spectype is known. pull, eff: right rows, where over 98 % are right. "
-        f"The fitter's prior is three times as wide as its training set, draws {prior:g} times. In "
+        f"The fitter's prior is {PRIOR_WIDTH:g} times as wide as its training set, draws {prior:g} "
+        "times. In "
         f"the second and third table wavelengths are off by {LIGHT * FLOOR:.1f} km/s (1 sigma).",
         "",
         "## Exactness: draws from the fitter's own prior, no calibration",
@@ -468,16 +472,17 @@ def main() -> None:
     parser.add_argument("shared", type=Path, help="the shared folder, which holds data/")
     parser.add_argument("-o", "--out", type=Path, help="markdown file; else to stdout")
     parser.add_argument("--number", type=int, default=300, help="spectra a class and SNR")
+    parser.add_argument("--strangers", type=int, default=300, help="the same in the third table")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--prior", type=float, default=1.0, help="draws' widths in those of the training set"
+        "--prior", type=float, default=PRIOR_WIDTH, help="draws' widths in the training set's"
     )
     parser.add_argument(
         "--work", type=Path, required=True, help="folder that keeps what is done; goes on from it"
     )
     args = parser.parse_args()
     torch.set_num_threads(1)
-    text = report(args.shared, args.number, args.seed, args.prior, args.work)
+    text = report(args.shared, args.number, args.strangers, args.seed, args.prior, args.work)
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(text, encoding="utf-8")

@@ -236,7 +236,9 @@ def test_augmentation_keeps_the_chi2():
     rng = generator([7], "cpu")
     error = torch.full((400, 300), 0.5)
     flux = 2 + error * torch.randn(error.shape, generator=rng)
-    settings = AugmentSettings(noise=1.0, cut=0.5, gap=1.0, spikes=0.0, error=0.0, slope=0.0)
+    settings = AugmentSettings(
+        noise=1.0, cut=0.5, gap=1.0, spikes=0.0, error=0.0, slope=0.0, offset=0.0
+    )
     new, sigma = augment(flux, error, settings, rng)
     good = sigma > 0
     assert float((((new - 2) / sigma)[good] ** 2).mean()) == pytest.approx(1, abs=0.02)
@@ -246,11 +248,23 @@ def test_augmentation_keeps_the_chi2():
 
 
 def test_augmentation_can_be_none():
-    none = AugmentSettings(noise=0, cut=0, gap=0, spikes=0, error=0, slope=0)
+    none = AugmentSettings(noise=0, cut=0, gap=0, spikes=0, error=0, slope=0, offset=0)
     flux, error = (torch.from_numpy(x) for x in noisy(5))
     new, sigma = augment(flux, error, none, generator([7], "cpu"))
     assert torch.equal(new, flux)
     assert torch.equal(sigma, error)
+
+
+def test_augmentation_takes_off_too_much_sky():
+    wrong = AugmentSettings(noise=0, cut=0, gap=0, spikes=0, error=0, slope=0, offset=0.5)
+    error = torch.full((500, 40), 2.0)
+    error[:, 7] = 0
+    new, _ = augment(torch.zeros_like(error), error, wrong, generator([7], "cpu"))
+    heights = torch.stack([new.amin(1), new.amax(1)]).abs().amax(0)
+    assert heights.square().mean().sqrt() == pytest.approx(0.5 * 2, rel=0.1)
+    steps = new[:, torch.arange(40) != 7].diff(dim=1).ne(0).sum(1)
+    assert steps.max() == 1
+    assert not new[:, 7].any()
 
 
 def test_it_learns_toy_galaxies(tmp_path):

@@ -2,7 +2,8 @@
 
 Noise is added to what is there, so that a bright mock is seen at many SNRs, with another noise each
 time. Arms go missing, runs of pixels are masked, and what a pipeline does wrong is done: errors off
-by a factor, a wrong slope of the flux calibration, spikes that nobody masked.
+by a factor, a wrong slope of the flux calibration, an arm with too much or too little of the sky
+taken off, spikes that nobody masked.
 """
 
 from __future__ import annotations
@@ -34,14 +35,16 @@ class AugmentSettings:
     """Sigma of ln(stated error)."""
     slope: float = 0.05
     """Sigma of the flux calibration's slope and curvature, over half of the grid."""
+    offset: float = 0.4
+    """Sigma of a constant flux on one side of a wavelength, in median errors."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for what is no share."""
         for name in ("noise", "cut", "gap", "spikes", "keep"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1]")
-        if self.factor < 1 or min(self.error, self.slope) < 0:
-            raise ValueError("factor must be at least 1, and error and slope at least 0")
+        if self.factor < 1 or min(self.error, self.slope, self.offset) < 0:
+            raise ValueError("factor must be at least 1, and error, slope and offset at least 0")
 
 
 LONGEST = 0.08
@@ -58,6 +61,7 @@ def augment(
     """Flux and error (n, wave) as they are seen this time; error 0 is a bad pixel."""
     flux, error = _add_noise(flux, error, settings, rng)
     flux, error = _miscalibrate(flux, error, settings, rng)
+    flux = _offset(flux, error, settings, rng)
     flux = _spike(flux, error, settings, rng)
     keep = ~(_cut(error, settings, rng) | _gap(error, settings, rng))
     return flux * keep, error * keep
@@ -97,6 +101,13 @@ def _miscalibrate(
     return flux * gain, error * gain * torch.exp(settings.error * _normal(rng, len(flux), 1))
 
 
+def _offset(flux: Tensor, error: Tensor, settings: AugmentSettings, rng: torch.Generator) -> Tensor:
+    """An arm whose sky level is off."""
+    typical = torch.where(error > 0, error, math.nan).nanmedian(dim=1, keepdim=True).values
+    height = settings.offset * typical.nan_to_num(0.0) * _normal(rng, len(flux), 1)
+    return flux + height * (error > 0) * _side(error, _uniform(rng, len(flux), 1), rng)
+
+
 def _spike(flux: Tensor, error: Tensor, settings: AugmentSettings, rng: torch.Generator) -> Tensor:
     """A few pixels that stand out, up or down."""
     count, size = flux.shape
@@ -109,12 +120,17 @@ def _spike(flux: Tensor, error: Tensor, settings: AugmentSettings, rng: torch.Ge
 
 def _cut(error: Tensor, settings: AugmentSettings, rng: torch.Generator) -> Tensor:
     """(n, wave) pixels on the wrong side of a wavelength."""
-    count, size = error.shape
+    count = len(error)
     part = settings.keep + (1 - settings.keep) * _uniform(rng, count, 1)
+    return ~_side(error, part, rng) & _chosen(rng, count, settings.cut)
+
+
+def _side(error: Tensor, part: Tensor, rng: torch.Generator) -> Tensor:
+    """(n, wave) the blue or the red ``part`` (n, 1) of the grid."""
+    count, size = error.shape
     along = torch.arange(size, device=error.device) / size
     red = _uniform(rng, count, 1) < 0.5
-    away = torch.where(red, along < 1 - part, along >= part)
-    return away & _chosen(rng, count, settings.cut)
+    return torch.where(red, along >= 1 - part, along < part)
 
 
 def _gap(error: Tensor, settings: AugmentSettings, rng: torch.Generator) -> Tensor:
