@@ -18,7 +18,7 @@ from zspec.joint import calibrating, fitting, guide, recipe, windows
 from zspec.joint.calibration import JointCalibration
 from zspec.joint.cases import JointCase, named, solved
 from zspec.joint.meeting import meet
-from zspec.joint.posterior import joined, opinions, powers, ranked
+from zspec.joint.posterior import NEARBY, distant, joined, opinions, powers, ranked, volume
 from zspec.joint.proposed import NEAR, Proposed, ask
 from zspec.joint.weights import Weights
 from zspec.likelihood import posterior
@@ -160,17 +160,46 @@ def test_density_is_read_where_it_is(mocks: Spectra) -> None:
 def test_flat_density_changes_nothing(
     likelihood: Likelihood, mocks: Spectra, solutions: Solutions
 ) -> None:
-    """With nothing from the network the posterior is the likelihood's, tempered."""
+    """With nothing from the network the posterior is the likelihood's, tempered, and the prior."""
     weights = Weights(evidence=0.6, saturation=1e12)
     said = told(mocks, silent(mocks))
     ((_, _, faint),) = likelihood.solutions(noisy(mocks, 40.0).arms)
     for found in (solutions, faint):
         together = joined(found, said, likelihood.bases, weights, found.sigma)
         order = ranked(found, together, likelihood.bases)
-        alone = rank(found, likelihood.bases, 0.6)
+        near = volume(found.shift * PIXEL_LN, distant(likelihood.bases)[found.label])
+        own = dataclasses.replace(found, value=found.value - 2 * near / 0.6)
+        alone = rank(own, likelihood.bases, 0.6)
         assert torch.equal(order.column[:, 0], alone.column[:, 0])
         torch.testing.assert_close(order.classes, alone.classes, atol=2e-3, rtol=0)
-        torch.testing.assert_close(order.evidence, alone.evidence)
+        torch.testing.assert_close(order.evidence, rank(found, likelihood.bases, 0.6).evidence)
+
+
+def test_no_galaxies_among_the_stars() -> None:
+    """The prior density of what is no star grows with the volume, as z², up to NEARBY."""
+    z = torch.tensor([0.0, 1e-4, 0.005, 0.01, NEARBY, 1.0, math.nan], dtype=torch.float64)
+    near = volume(torch.log1p(z), torch.tensor(True))
+    assert near.exp().tolist() == pytest.approx([1e-4, 1e-4, 1 / 16, 1 / 4, 1, 1, 1])
+    assert not volume(torch.log1p(z), torch.tensor(False)).any()
+    assert volume(torch.log1p(-z[3:4]), torch.tensor(True)).exp() == pytest.approx(1 / 4)
+
+
+def test_a_star_that_a_galaxy_fits_as_well_is_a_star(
+    likelihood: Likelihood, mocks: Spectra, solutions: Solutions
+) -> None:
+    """Where likelihood and network leave it open, and not where the galaxy is further away."""
+    bases, row = likelihood.bases, 2
+    kinds = [bases[k].spectype for k in solutions.label.tolist()]
+    column = kinds.index("GALAXY")
+    assert kinds[int(solutions.value[row].argmin())] == "STAR"
+    said, chosen = told(mocks, silent(mocks)), []
+    for z in (2e-4, 0.1):
+        value, shift = solutions.value.clone(), solutions.shift.clone()
+        value[row, column], shift[row, column] = value[row].amin() - 1, math.log1p(z) / PIXEL_LN
+        found = dataclasses.replace(solutions, value=value, shift=shift)
+        together = joined(found, said, bases, Weights(), points(found))
+        chosen.append(kinds[int(together.value[row].argmin())])
+    assert chosen == ["STAR", "GALAXY"]
 
 
 def points(found: Solutions) -> torch.Tensor:
@@ -543,6 +572,7 @@ def test_shipped_checkpoint(mocks: Spectra, solutions: Solutions) -> None:
     bases = made.likelihood.bases
     met = meet(solutions, never, bases, solutions.sigma)
     found = opinions(solutions, met, bases, dataclasses.replace(weights, prior={}))
+    found -= 2 * volume(solutions.shift * PIXEL_LN, distant(bases)[solutions.label])
     kinds = [made.likelihood.bases[k].spectype for k in solutions.label.tolist()]
     least = torch.tensor([weights.network.get(kind, 1.0) for kind in kinds]) * math.log(
         weights.floor

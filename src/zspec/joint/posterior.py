@@ -1,13 +1,14 @@
 """The joint posterior of spectype and redshift.
 
-    ln p(z, c | d) = a ln L(z, c) + b_c ln q(z, c) + ln prior_c - ln Z
+    ln p(z, c | d) = a ln L(z, c) + b_c ln q(z, c) + ln prior_c(z) - ln Z
 
 L is the likelihood's evidence relative to no object at all, q the network's density relative to one
 that is flat. a is one number for all classes, since a difference would decide every bright spectrum
 by its class alone; it falls with the evidence, a = evidence / (1 + E / saturation), since a model
 that explains a bright spectrum to a fraction is wrong by that fraction, however many photons there
 are. What a minimum of the likelihood holds is its mass to the power a, times q to the power b_c, q
-averaged over the minimum, whose own width calibration tells; see :mod:`zspec.joint.meeting`.
+averaged over the minimum, whose own width calibration tells; see :mod:`zspec.joint.meeting`. The
+prior is flat in ln(1 + z), but for the little space that lies next to us: :func:`volume`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,11 @@ from zspec.likelihood.basis import PIXEL_LN, Basis
 from zspec.likelihood.ranking import Ranked, rank
 from zspec.likelihood.scan import Scan
 from zspec.likelihood.solve import Solutions
+
+NEARBY = 0.02
+"""Redshift up to which the density of galaxies and quasars grows like the volume."""
+CLOSEST = 1e-4
+"""The least of it, at z = 0.0002 and nearer: they move at hundreds of km/s in any case."""
 
 
 def joined(
@@ -66,7 +72,24 @@ def opinions(
     """(n, T) 2 (b ln q + ln prior) of each solution."""
     b, prior = _by_class(bases, weights)
     excess = floored(met.excess, weights.floor)
-    return 2 * (b[found.label] * excess + prior[found.label])
+    near = volume(found.shift * PIXEL_LN, distant(bases)[found.label])
+    return 2 * (b[found.label] * excess + prior[found.label] + near)
+
+
+def volume(u: torch.Tensor, distant: torch.Tensor) -> torch.Tensor:
+    """Ln of the prior density at u = ln(1 + z), relative to that further away.
+
+    What is ``distant``, and no star, fills space, whose volume per redshift grows with z² (Hogg
+    1999, arXiv:astro-ph/9905116, eq. 28, nearby), until surveys see no more than the bright ones.
+    Not among the stars of the Galaxy, then, unless the lines say so.
+    """
+    near = (torch.expm1(u).abs() / NEARBY).clamp(max=1).square()
+    return torch.where(distant, near.clamp(min=CLOSEST).log(), 0.0).nan_to_num(0.0)
+
+
+def distant(bases: Sequence[Basis]) -> torch.Tensor:
+    """(class,) bool: those that are no stars."""
+    return torch.tensor([basis.spectype != "STAR" for basis in bases])
 
 
 def averages(
@@ -119,7 +142,8 @@ def _scans(
         u = (one.shifts * PIXEL_LN).expand(len(proposed), -1)  # (n, S)
         excess = proposed.excess(kind, u, weights.floor)
         at = list(mine)
-        said = 2 * (b[at][:, None] * excess[:, None] + prior[at][:, None])  # (n, G, S)
+        near = volume(one.shifts * PIXEL_LN, distant([bases[mine[0]]]))
+        said = 2 * (b[at][:, None] * excess[:, None] + prior[at][:, None] + near)  # (n, G, S)
         values = power[..., None] * (one.values - found.null[:, None, None]) - said
         out.append((mine, Scan(values, one.shifts, one.step)))
     return tuple(out)
