@@ -3,7 +3,8 @@
 The loss of a spectrum is -ln of what the posterior gives to solutions of its class within the
 class's threshold of its redshift; a share of labels may be anything, so that a wrong one does not
 count without bound. Each group (real spectra, each survey's mocks) and each class in it counts the
-same in all, so that the prior between classes is no survey's.
+same in all, so that the prior between classes is no survey's. Mocks are drawn flat in ln(1 + z), so
+that the posterior's prior of the volume nearby has no part in it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 
 from zspec.joint.cases import JointCase
 from zspec.joint.meeting import Meeting, meet
-from zspec.joint.posterior import averages, distant, volume
+from zspec.joint.posterior import averages
 from zspec.joint.proposed import numbers
 from zspec.joint.weights import Weights
 from zspec.likelihood.basis import PIXEL_LN
@@ -51,8 +52,6 @@ class Table:
     """(N, C) the same beyond all minima."""
     held: torch.Tensor
     """(N, T) ln of the network's density over the flat one; -inf: never."""
-    near: torch.Tensor
-    """(N, T) ln of the prior density where they stand, relative to that further away."""
     average: torch.Tensor
     """(N, C) the same of its mean over a class, beyond its solutions."""
     kind: torch.Tensor
@@ -86,7 +85,6 @@ def table(cases: Sequence[JointCase]) -> Table:
         value=value.clamp(max=NOTHING),
         rest=(torch.cat([one.rest for one in found]) - null).clamp(max=NOTHING),
         held=_padded([met.excess for met, _ in parts], -math.inf).clamp(min=-NOTHING),
-        near=volume(_padded([one.shift for one in found], 0.0) * PIXEL_LN, distant(bases)[label]),
         average=torch.cat([average for _, average in parts]).clamp(min=-NOTHING),
         kind=own[label],
         own=own,
@@ -155,7 +153,7 @@ def losses(theta: torch.Tensor, data: Table) -> torch.Tensor:
         said = torch.logaddexp(held + torch.log1p(-floor.exp()), floor)
         return -power / 2 * value + b[kind] * said + prior[kind]
 
-    mine = mass(data.value, data.held, data.kind) + data.near
+    mine = mass(data.value, data.held, data.kind)
     beyond = mass(data.rest, data.average, data.own)
     total = torch.logsumexp(torch.cat([mine, beyond], 1), 1)
     right = torch.where(data.right, mine, -1e30)
