@@ -18,7 +18,14 @@ from zspec.joint import calibrating, fitting, guide, recipe, windows
 from zspec.joint.calibration import JointCalibration
 from zspec.joint.cases import JointCase, named, solved
 from zspec.joint.meeting import meet
-from zspec.joint.posterior import NEARBY, distant, joined, opinions, powers, ranked, volume
+from zspec.joint.posterior import (
+    CLOSEST,
+    joined,
+    opinions,
+    powers,
+    ranked,
+    volume,
+)
 from zspec.joint.proposed import NEAR, Proposed, ask
 from zspec.joint.weights import Weights
 from zspec.likelihood import posterior
@@ -160,34 +167,33 @@ def test_density_is_read_where_it_is(mocks: Spectra) -> None:
 def test_flat_density_changes_nothing(
     likelihood: Likelihood, mocks: Spectra, solutions: Solutions
 ) -> None:
-    """With nothing from the network the posterior is the likelihood's, tempered, and the prior."""
+    """With nothing from the network the posterior is the likelihood's, tempered."""
     weights = Weights(evidence=0.6, saturation=1e12)
     said = told(mocks, silent(mocks))
     ((_, _, faint),) = likelihood.solutions(noisy(mocks, 40.0).arms)
     for found in (solutions, faint):
         together = joined(found, said, likelihood.bases, weights, found.sigma)
         order = ranked(found, together, likelihood.bases)
-        near = volume(found.shift * PIXEL_LN, distant(likelihood.bases)[found.label])
-        own = dataclasses.replace(found, value=found.value - 2 * near / 0.6)
-        alone = rank(own, likelihood.bases, 0.6)
+        alone = rank(found, likelihood.bases, 0.6)
         assert torch.equal(order.column[:, 0], alone.column[:, 0])
         torch.testing.assert_close(order.classes, alone.classes, atol=2e-3, rtol=0)
-        torch.testing.assert_close(order.evidence, rank(found, likelihood.bases, 0.6).evidence)
+        torch.testing.assert_close(order.evidence, alone.evidence)
 
 
-def test_no_galaxies_among_the_stars() -> None:
-    """The prior density of what is no star grows with the volume, as z², up to NEARBY."""
-    z = torch.tensor([0.0, 1e-4, 0.005, 0.01, NEARBY, 1.0, math.nan], dtype=torch.float64)
-    near = volume(torch.log1p(z), torch.tensor(True))
-    assert near.exp().tolist() == pytest.approx([1e-4, 1e-4, 1 / 16, 1 / 4, 1, 1, 1])
-    assert not volume(torch.log1p(z), torch.tensor(False)).any()
-    assert volume(torch.log1p(-z[3:4]), torch.tensor(True)).exp() == pytest.approx(1 / 4)
+def test_few_galaxies_among_the_stars() -> None:
+    """The prior density of what is no star grows with the volume, as z²."""
+    z = torch.tensor([-0.003, 0.0, CLOSEST, 0.005, 0.01, 0.02, 1.0, math.nan], dtype=torch.float64)
+    least, yes = (CLOSEST / 0.02) ** 2, torch.tensor(True)
+    expected = [least, least, least, 1 / 16, 1 / 4, 1, 1, 1]
+    assert volume(torch.log1p(z), yes, 0.02).exp().tolist() == pytest.approx(expected)
+    assert not volume(torch.log1p(z), yes, 0.0).any()
+    assert not volume(torch.log1p(z), ~yes, 0.02).any()
 
 
 def test_a_star_that_a_galaxy_fits_as_well_is_a_star(
     likelihood: Likelihood, mocks: Spectra, solutions: Solutions
 ) -> None:
-    """Where likelihood and network leave it open, and not where the galaxy is further away."""
+    """Where likelihood and network leave it open; not where the galaxy is further away."""
     bases, row = likelihood.bases, 2
     kinds = [bases[k].spectype for k in solutions.label.tolist()]
     column = kinds.index("GALAXY")
@@ -197,7 +203,7 @@ def test_a_star_that_a_galaxy_fits_as_well_is_a_star(
         value, shift = solutions.value.clone(), solutions.shift.clone()
         value[row, column], shift[row, column] = value[row].amin() - 1, math.log1p(z) / PIXEL_LN
         found = dataclasses.replace(solutions, value=value, shift=shift)
-        together = joined(found, said, bases, Weights(), points(found))
+        together = joined(found, said, bases, Weights(nearby=0.02), points(found))
         chosen.append(kinds[int(together.value[row].argmin())])
     assert chosen == ["STAR", "GALAXY"]
 
@@ -210,10 +216,10 @@ def points(found: Solutions) -> torch.Tensor:
 def test_posterior_is_its_equation(
     likelihood: Likelihood, mocks: Spectra, solutions: Solutions
 ) -> None:
-    """-2 ln mass = a (value - null) - 2 (b ln q + ln prior), with a that halves at saturation."""
+    """-2 ln mass = a (value - null) - 2 (b ln q + ln prior(z)); a halves at saturation."""
     said = told(mocks, labels(mocks))
     gain = float((solutions.null - solutions.value.amin(1))[0])
-    weights = Weights(0.8, gain, {"GALAXY": 0.5, "QSO": 2.0}, {"STAR": -1.0}, 1e-3)
+    weights = Weights(0.8, gain, {"GALAXY": 0.5, "QSO": 2.0}, {"STAR": -1.0}, 1e-3, 0.5)
     assert powers(solutions, weights)[0, 0] == pytest.approx(0.4)
     together = joined(solutions, said, likelihood.bases, weights, points(solutions))
     bases, row = likelihood.bases, 0
@@ -224,9 +230,10 @@ def test_posterior_is_its_equation(
         number = torch.tensor([KINDS.index(kind)])
         u = solutions.shift[row : row + 1, column : column + 1] * PIXEL_LN
         excess = float(said[torch.tensor([row])].excess(number, u, 1e-3))
-        b = weights.network.get(kind, 1.0)
+        b, z = weights.network.get(kind, 1.0), math.expm1(float(u))
+        close = 0.0 if kind == "STAR" else 2 * math.log(min(max(z, CLOSEST), 0.5) / 0.5)
         expected = 0.4 * float(solutions.value[row, column] - solutions.null[row]) - 2 * (
-            b * excess + weights.prior.get(kind, 0.0)
+            b * excess + weights.prior.get(kind, 0.0) + close
         )
         assert float(together.value[row, column]) == pytest.approx(expected, rel=1e-9)
 
@@ -571,8 +578,7 @@ def test_shipped_checkpoint(mocks: Spectra, solutions: Solutions) -> None:
     never = told(mocks, [("QSO", 3.0)] * 3)
     bases = made.likelihood.bases
     met = meet(solutions, never, bases, solutions.sigma)
-    found = opinions(solutions, met, bases, dataclasses.replace(weights, prior={}))
-    found -= 2 * volume(solutions.shift * PIXEL_LN, distant(bases)[solutions.label])
+    found = opinions(solutions, met, bases, dataclasses.replace(weights, prior={}, nearby=0.0))
     kinds = [made.likelihood.bases[k].spectype for k in solutions.label.tolist()]
     least = torch.tensor([weights.network.get(kind, 1.0) for kind in kinds]) * math.log(
         weights.floor

@@ -3,8 +3,8 @@
 The loss of a spectrum is -ln of what the posterior gives to solutions of its class within the
 class's threshold of its redshift; a share of labels may be anything, so that a wrong one does not
 count without bound. Each group (real spectra, each survey's mocks) and each class in it counts the
-same in all, so that the prior between classes is no survey's. Mocks are drawn flat in ln(1 + z), so
-that the posterior's prior of the volume nearby has no part in it.
+same in all, so that the prior between classes is no survey's. The volume nearby has no part in it:
+few spectra lie there, and mocks are no measure of how many should.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ LEAST = 1e-4
 """Least power of the network whose logarithm is taken."""
 NOTHING = 1e6
 """Stands for infinity, which has no gradient."""
+NEARBY = 0.02
+"""Redshift up to which surveys see all galaxies that there are, so that they are as many as the
+volume: 6000 km/s."""
 SPECTYPES = ("GALAXY", "QSO", "STAR")
 START = (math.log(0.6), math.log(1e4), 0.0, 0.0, 0.0, 0.0, 0.0, math.log(1e-3))
 """ln a, ln saturation, ln b of each spectype, ln prior of QSO and STAR, ln floor."""
@@ -124,6 +127,7 @@ def weights_of(theta: torch.Tensor) -> Weights:
         network={kind: round(math.exp(b), 4) for kind, b in powers},
         prior={kind: round(p, 3) for kind, p in zip(SPECTYPES, (0.0, *prior), strict=True)},
         floor=float(f"{math.exp(min(floor, HIGHEST)):.3g}"),
+        nearby=NEARBY,
     )
 
 

@@ -65,7 +65,7 @@ def likelihood_alone(
 ) -> Ranked:
     """The order that the likelihood's part of the posterior would give, its minima as points."""
     kinds = dict.fromkeys(proposed.kinds, 0.0)
-    silent = dataclasses.replace(calibration.weights, network=kinds, prior={})
+    silent = dataclasses.replace(calibration.weights, network=kinds, prior={}, nearby=0.0)
     part = dataclasses.replace(found, scans=None)
     points = torch.zeros_like(found.sigma)
     return rank(joined(part, proposed, bases, silent, points), bases, 1.0)

@@ -8,7 +8,8 @@ by its class alone; it falls with the evidence, a = evidence / (1 + E / saturati
 that explains a bright spectrum to a fraction is wrong by that fraction, however many photons there
 are. What a minimum of the likelihood holds is its mass to the power a, times q to the power b_c, q
 averaged over the minimum, whose own width calibration tells; see :mod:`zspec.joint.meeting`. The
-prior is flat in ln(1 + z), but for the little space that lies next to us: :func:`volume`.
+prior is flat in ln(1 + z), but for what L has of rare quasars and for the little space that lies
+next to us, :func:`volume`; beyond the minima it is flat, since of that range next to us is little.
 """
 
 from __future__ import annotations
@@ -26,10 +27,8 @@ from zspec.likelihood.ranking import Ranked, rank
 from zspec.likelihood.scan import Scan
 from zspec.likelihood.solve import Solutions
 
-NEARBY = 0.02
-"""Redshift up to which the density of galaxies and quasars grows like the volume."""
-CLOSEST = 1e-4
-"""The least of it, at z = 0.0002 and nearer: they move at hundreds of km/s in any case."""
+CLOSEST = 0.001
+"""Redshift that galaxies have by motions of their own, 300 km/s: no nearer one is rarer."""
 
 
 def joined(
@@ -69,25 +68,27 @@ def powers(found: Solutions, weights: Weights) -> torch.Tensor:
 def opinions(
     found: Solutions, met: Meeting, bases: Sequence[Basis], weights: Weights
 ) -> torch.Tensor:
-    """(n, T) 2 (b ln q + ln prior) of each solution."""
+    """(n, T) 2 (b ln q + ln prior) of each solution, where it stands."""
     b, prior = _by_class(bases, weights)
     excess = floored(met.excess, weights.floor)
-    near = volume(found.shift * PIXEL_LN, distant(bases)[found.label])
-    return 2 * (b[found.label] * excess + prior[found.label] + near)
+    close = volume(found.shift * PIXEL_LN, extragalactic(bases)[found.label], weights.nearby)
+    return 2 * (b[found.label] * excess + prior[found.label] + close)
 
 
-def volume(u: torch.Tensor, distant: torch.Tensor) -> torch.Tensor:
-    """Ln of the prior density at u = ln(1 + z), relative to that further away.
+def volume(u: torch.Tensor, extragalactic: torch.Tensor, nearby: float) -> torch.Tensor:
+    """Ln of the prior density at u = ln(1 + z), any shape, relative to that beyond ``nearby``.
 
-    What is ``distant``, and no star, fills space, whose volume per redshift grows with z² (Hogg
-    1999, arXiv:astro-ph/9905116, eq. 28, nearby), until surveys see no more than the bright ones.
-    Not among the stars of the Galaxy, then, unless the lines say so.
+    Galaxies and quasars fill space, whose volume per redshift grows with z² (Hogg 1999,
+    arXiv:astro-ph/9905116, eq. 28, nearby), until surveys see no more than the bright ones. 0 for
+    stars, where ``nearby`` is 0, and where u is NaN.
     """
-    near = (torch.expm1(u).abs() / NEARBY).clamp(max=1).square()
-    return torch.where(distant, near.clamp(min=CLOSEST).log(), 0.0).nan_to_num(0.0)
+    if not nearby:
+        return torch.zeros_like(u)
+    share = torch.expm1(u).clamp(min=CLOSEST, max=nearby) / nearby
+    return torch.where(extragalactic, 2 * share.log(), 0.0).nan_to_num(0.0)
 
 
-def distant(bases: Sequence[Basis]) -> torch.Tensor:
+def extragalactic(bases: Sequence[Basis]) -> torch.Tensor:
     """(class,) bool: those that are no stars."""
     return torch.tensor([basis.spectype != "STAR" for basis in bases])
 
@@ -142,8 +143,8 @@ def _scans(
         u = (one.shifts * PIXEL_LN).expand(len(proposed), -1)  # (n, S)
         excess = proposed.excess(kind, u, weights.floor)
         at = list(mine)
-        near = volume(one.shifts * PIXEL_LN, distant([bases[mine[0]]]))
-        said = 2 * (b[at][:, None] * excess[:, None] + prior[at][:, None] + near)  # (n, G, S)
+        close = volume(one.shifts * PIXEL_LN, extragalactic([bases[mine[0]]]), weights.nearby)
+        said = 2 * (b[at][:, None] * excess[:, None] + prior[at][:, None] + close)  # (n, G, S)
         values = power[..., None] * (one.values - found.null[:, None, None]) - said
         out.append((mine, Scan(values, one.shifts, one.step)))
     return tuple(out)

@@ -24,6 +24,8 @@ class Weights:
     floor: float = 1e-4
     """Share of the network's density that is the same everywhere: what it makes of an answer is the
     floor to the power b at least, relative to a flat density, and never a veto."""
+    nearby: float = 0.0
+    """Redshift below which the prior of galaxies and quasars falls with the volume; 0: nowhere."""
 
     def stored(self) -> dict[str, Any]:
         """All of it for JSON."""

@@ -29,7 +29,7 @@ from zspec.likelihood.scan import certain, orthonormal
 STEPS = 5
 """Gauss-Newton steps at most; two do for most, since the scan's parabola starts close by."""
 ENOUGH = 0.5
-"""Sigmas: a shorter step is the last, and what it gains in chi2, less than 0.25, is foreseen."""
+"""Sigmas: a shorter Newton step is the last, and what it gains in chi2, below 0.25, is foreseen."""
 SHALLOW = -0.05
 """Slope of the steps with the shift, -1 where the model is right, above which it is not trusted."""
 MAX_STEP = 1.0
@@ -255,7 +255,7 @@ class _Step:
     """By the ivar of the fit."""
     settled: torch.Tensor
     done: torch.Tensor
-    """bool: the step was so short that another is of no use."""
+    """bool: Newton's step is so short that another is of no use."""
     mixture: torch.Tensor
     share: torch.Tensor
     """(m, P) coefficients of the orthonormal polynomials."""

@@ -102,7 +102,7 @@ def _miscalibrate(
 
 
 def _offset(flux: Tensor, error: Tensor, settings: AugmentSettings, rng: torch.Generator) -> Tensor:
-    """An arm whose sky level is off."""
+    """A sky level that is off on one side of a wavelength, as that of one arm; of all spectra."""
     typical = torch.where(error > 0, error, math.nan).nanmedian(dim=1, keepdim=True).values
     height = settings.offset * typical.nan_to_num(0.0) * _normal(rng, len(flux), 1)
     return flux + height * (error > 0) * _side(error, _uniform(rng, len(flux), 1), rng)
