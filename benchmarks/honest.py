@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -325,7 +326,8 @@ def run(
                 found = fill(fitter, (spectype, source), noises, number, snr, rng)
                 np.savez(path.with_suffix(".part.npz"), **dataclasses.asdict(found))
                 path.with_suffix(".part.npz").replace(path)
-            out[spectype, snr] = Found(**np.load(path))
+            with np.load(path) as stored:
+                out[spectype, snr] = Found(**stored)
     return out
 
 
@@ -433,6 +435,7 @@ def report(shared: Path, number: int, few: int, seed: int, prior: float, work: P
     noises = instruments(shared, np.random.default_rng(seed))
     shipped = Likelihood.load(checkpoint.find("likelihood"))
     exact = shipped.calibrated_by(Calibration())
+    work /= hashlib.sha256(checkpoint.find("likelihood").read_bytes()).hexdigest()[:12]
     mine = {kind: own(exact.bases, kind, prior) for kind in CLASSES}
     inside = run(exact, mine, noises, number, seed, work / f"exact-{prior:g}")
     near = {kind: simulated(shipped.bases, kind) for kind in CLASSES}
@@ -478,7 +481,7 @@ def main() -> None:
         "--prior", type=float, default=PRIOR_WIDTH, help="draws' widths in the training set's"
     )
     parser.add_argument(
-        "--work", type=Path, required=True, help="folder that keeps what is done; goes on from it"
+        "--work", type=Path, required=True, help="folder that keeps what was done with this model"
     )
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -275,6 +275,31 @@ def test_the_final_fit_finds_the_sub_pixel_shift() -> None:
     assert bool(fit.settled)
 
 
+def test_a_fit_far_from_a_broad_minimum_is_not_settled() -> None:
+    """Steps are at most a pixel: short of what is left to go, though well below sigma."""
+    x = np.arange(3000)
+    vectors = 1 + np.exp(-0.5 * ((x - 1500) / 60) ** 2)[None]
+    basis = Basis(
+        name="TOY",
+        spectype="GALAXY",
+        subtype="",
+        k0=35_000,
+        vectors=vectors,
+        mean=np.ones(1),
+        spread=np.zeros((1, 1)),
+        z_range=(-0.005, 0.05),
+        good_dz=0.0015,
+    )
+    wave = 10 ** (np.arange(35_400, 37_600) * STEP)
+    flux = vectors[0, 400 - 100 : 2600 - 100]  # shift 100
+    prepared = refine.prepare(pixels.native(spectra(flux, 1.6, 1, wave).arms))
+    start = torch.tensor([100.5, 125.0], dtype=torch.float64)
+    fit = refine.refine(prepared, basis, torch.zeros(2).long(), start, torch.tensor([True] * 2))
+    assert bool((fit.sigma > 2 * refine.MAX_STEP / refine.ENOUGH).all())  # a pixel is far less
+    assert fit.settled.tolist() == [True, False]
+    assert abs(float(fit.shift[0]) - 100) < 2 * float(fit.sigma[0])
+
+
 def test_minima_keep_their_distance_and_edges_count() -> None:
     x = torch.arange(200, dtype=torch.float64)
     curve = 50 - 30 * torch.exp(-0.5 * ((x - 60.3) / 3) ** 2) - 20 * torch.exp(-0.5 * (x - 68) ** 2)
