@@ -248,20 +248,25 @@ def test_a_step_between_arms_is_no_feature(shipped: Likelihood) -> None:
     assert np.allclose(found[0].z[:, 0], found[1].z[:, 0], atol=1e-5)
 
 
-def test_the_final_fit_finds_the_sub_pixel_shift() -> None:
-    rng = np.random.default_rng(0)
-    line = np.exp(-0.5 * ((np.arange(3000)[:, None] - rng.uniform(0, 3000, 60)) / 1.5) ** 2)
-    basis = Basis(
+def toy(vectors: np.ndarray) -> Basis:
+    """A basis of one vector (1, pixel)."""
+    return Basis(
         name="TOY",
         spectype="GALAXY",
         subtype="",
         k0=35_000,
-        vectors=1 + line.sum(1)[None],
+        vectors=vectors,
         mean=np.ones(1),
         spread=np.zeros((1, 1)),
         z_range=(-0.005, 0.05),
         good_dz=0.0015,
     )
+
+
+def test_the_final_fit_finds_the_sub_pixel_shift() -> None:
+    rng = np.random.default_rng(0)
+    line = np.exp(-0.5 * ((np.arange(3000)[:, None] - rng.uniform(0, 3000, 60)) / 1.5) ** 2)
+    basis = toy(1 + line.sum(1)[None])
     spline = coefficients(torch.from_numpy(basis.vectors))
     wave = 10 ** ((np.arange(35_400, 37_600)) * STEP)
     weights = taps(torch.tensor([1 - 0.37], dtype=torch.float64))[0].numpy()
@@ -279,17 +284,7 @@ def test_a_fit_far_from_a_broad_minimum_is_not_settled() -> None:
     """Steps are at most a pixel: short of what is left to go, though well below sigma."""
     x = np.arange(3000)
     vectors = 1 + np.exp(-0.5 * ((x - 1500) / 60) ** 2)[None]
-    basis = Basis(
-        name="TOY",
-        spectype="GALAXY",
-        subtype="",
-        k0=35_000,
-        vectors=vectors,
-        mean=np.ones(1),
-        spread=np.zeros((1, 1)),
-        z_range=(-0.005, 0.05),
-        good_dz=0.0015,
-    )
+    basis = toy(vectors)
     wave = 10 ** (np.arange(35_400, 37_600) * STEP)
     flux = vectors[0, 400 - 100 : 2600 - 100]  # shift 100
     prepared = refine.prepare(pixels.native(spectra(flux, 1.6, 1, wave).arms))
