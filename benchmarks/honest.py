@@ -36,7 +36,6 @@ from zspec.estimators.likelihood import Likelihood, resolution
 from zspec.likelihood.basis import LIGHT, PIXEL_LN, Basis, blur, broadened
 from zspec.likelihood.calibration import Calibration
 from zspec.likelihood.labelled import listed
-from zspec.likelihood.scan import PRIOR_WIDTH
 from zspec.likelihood.scatter import FLOOR
 from zspec.likelihood.solve import broadening
 from zspec.likelihood.templates import read_template
@@ -452,8 +451,7 @@ def report(shared: Path, number: int, few: int, seed: int, prior: float, work: P
         f"{len(noises)} real spectra of SDSS and DESI. Intervals: 95 %. Bold: the interval "
         "excludes the tolerance. cov: of highest-density regions of p(z), all rows; of its class: "
         "of p(z) where the spectype is known. pull, eff: right rows, where over 98 % are right. "
-        f"The fitter's prior is {PRIOR_WIDTH:g} times as wide as its training set, draws {prior:g} "
-        "times. In "
+        f"Draws are {prior:g} times as wide as the fitter's prior. In "
         f"the second and third table wavelengths are off by {LIGHT * FLOOR:.1f} km/s (1 sigma).",
         "",
         "## Exactness: draws from the fitter's own prior, no calibration",
@@ -477,9 +475,7 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=300, help="spectra a class and SNR")
     parser.add_argument("--strangers", type=int, default=300, help="the same in the third table")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument(
-        "--prior", type=float, default=PRIOR_WIDTH, help="draws' widths in the training set's"
-    )
+    parser.add_argument("--prior", type=float, default=1.0, help="draws' widths in the prior's")
     parser.add_argument(
         "--work", type=Path, required=True, help="folder that keeps what was done with this model"
     )

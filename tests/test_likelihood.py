@@ -18,6 +18,7 @@ from zspec.flags import ZWarn
 from zspec.likelihood import learn, pixels, refine, scan
 from zspec.likelihood.basis import STEP, Basis
 from zspec.likelihood.interpolation import coefficients, sample, taps
+from zspec.likelihood.normal import solve_normal, times
 from zspec.likelihood.templates import read_template
 from zspec.likelihood.train import learn_bases
 from zspec.survey import Arm, Spectra
@@ -186,6 +187,16 @@ def test_candidates_are_different_redshifts_in_order(shipped: Likelihood) -> Non
     assert np.all(share.sum(1) <= 1 + 1e-5)
 
 
+def steady(data: pixels.Native) -> np.ndarray:
+    """(P,) variances of the prior of the polynomials of one spectrum: 10 % of each arm's flux."""
+    out = []
+    for one in data.apart:
+        ivar, flux = one.ivar[0].numpy(), one.flux[0].numpy()
+        level = np.average(flux, weights=ivar) ** 2 + 1 / ivar.sum()
+        out += [0.01 * level * np.array([1, 3, 5])]
+    return np.concatenate(out)
+
+
 def brute_force(data: pixels.Native, basis: Basis, rest: np.ndarray, sums: pixels.Sums) -> float:
     """-2 ln evidence of one spectrum and shift, with basis and polynomials in one design matrix."""
     weight, weighted = sums.weight[0].numpy(), sums.weighted[0].numpy()
@@ -195,8 +206,8 @@ def brute_force(data: pixels.Native, basis: Basis, rest: np.ndarray, sums: pixel
     amplitude = float(
         scan.amplitude(torch.tensor(weighted @ rest[:, 0]), torch.tensor(weight @ rest[:, 0] ** 2))
     )
-    prior = basis.precision.numpy() / scan.PRIOR_WIDTH**2 / amplitude
-    gram = poly.T @ (ivar[:, None] * poly)
+    prior = basis.precision.numpy() / amplitude
+    gram = poly.T @ (ivar[:, None] * poly) + np.diag(1 / steady(data))
     normal = np.block(
         [
             [rest.T @ (weight[:, None] * rest) + prior, rest.T @ crossed.T],
@@ -204,9 +215,8 @@ def brute_force(data: pixels.Native, basis: Basis, rest: np.ndarray, sums: pixel
         ]
     )
     right = np.concatenate([rest.T @ weighted, poly.T @ (ivar * flux)])
-    size = len(prior)
     volume = np.linalg.slogdet(normal)[1] - np.linalg.slogdet(gram)[1]
-    occam = volume + size * np.log(amplitude) + (size - 1) * np.log(scan.PRIOR_WIDTH**2)
+    occam = volume + len(prior) * np.log(amplitude)
     return float(sums.square[0]) - right @ np.linalg.solve(normal, right) + occam
 
 
@@ -230,6 +240,21 @@ def test_fft_evidence_is_brute_force_evidence(shipped: Likelihood, cut: float | 
         rest = scan.placed(basis, start - basis.shifts[0] - at, length, 0.0).numpy().T
         expected = brute_force(data, basis, rest, sums)
         assert float(values[at]) == pytest.approx(expected, rel=1e-7, abs=1e-3)
+
+
+def test_the_evidence_of_a_smooth_continuum_is_that_of_its_gaussian() -> None:
+    """-2 ln of the density of the data, less that of noise and of the polynomials of classes."""
+    rng, wave = np.random.default_rng(3), np.linspace(4000, 5000, 30)
+    flux, ivar = 2 + rng.standard_normal((1, 30)), rng.uniform(0.5, 2, (1, 30))
+    data = pixels.native((Arm("A", wave, flux, ivar),))
+    poly, noise = data.polynomials[0].numpy(), np.diag(1 / data.ivar[0].numpy())
+    prior = np.diag(steady(data))
+    free = noise + poly.T @ (100 * prior) @ poly
+    common = noise + poly.T @ prior @ poly
+    held = data.flux[0].numpy()
+    expected = held @ np.linalg.solve(free, held)
+    expected += np.linalg.slogdet(free)[1] - np.linalg.slogdet(common)[1]
+    assert float(scan.featureless(data)[0]) == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_step_between_arms_is_no_feature(shipped: Likelihood) -> None:
@@ -436,3 +461,31 @@ def test_another_estimators_checkpoint_is_refused(tmp_path: Path) -> None:
     checkpoint.save(path, {"a": torch.zeros(1)}, {"estimator": "other", "config": {}})
     with pytest.raises(ConfigError, match="other"):
         Likelihood.load(path)
+
+
+def test_a_strong_shape_does_not_change_how_large_a_spectrum_is() -> None:
+    """The prior costs the same whether lines stand up or down: their amplitude is that of both."""
+    design = torch.zeros(1, 2, 100, dtype=torch.float64)
+    design[:, 0], design[:, 1, :45] = 1.0, 2.0  # the mean spectrum, and a shape beneath it
+    certain = torch.diag(torch.tensor([0.0, 1.0], dtype=torch.float64))[None]
+    cost = []
+    for sign in (1.0, -1.0):
+        flux = 30 * (design[:, 0] + sign * design[:, 1])
+        none = torch.zeros(1, 0, dtype=torch.float64)
+        found = solve_normal(
+            design @ design.mT, none[:, :, None].expand(1, 0, 2), times(design, flux), none, certain
+        )
+        cost.append(float(found.penalty))
+    assert cost[0] == pytest.approx(cost[1], abs=0.1)
+
+
+def test_few_spectra_leave_more_room_for_the_next() -> None:
+    """The same scatter of five and of 500 spectra: (N + 1) / (N - K) times the variance."""
+    values = torch.from_numpy(np.random.default_rng(2).normal(1.0, 0.1, (5, 2)))
+    level, sizes = torch.ones(2, dtype=torch.bool), []
+    for copies in (1, 100):
+        rows = values.repeat(copies, 1)
+        found = learn.Coefficients(rows, rows.mean(0), torch.cov(rows.T))
+        vectors, _, _ = learn.canonical(torch.eye(2, dtype=torch.float64), found, level)
+        sizes.append(np.linalg.norm(vectors[1]))
+    assert sizes[0] / sizes[1] == pytest.approx(np.sqrt((6 / 3) / (501 / 498)))

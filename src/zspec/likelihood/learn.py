@@ -198,15 +198,18 @@ def canonical(
     """Vectors, mean and spread rotated as :mod:`zspec.likelihood.basis` defines them.
 
     ``level`` (pixel,) is True where the mean flux of a spectrum is its amplitude. Spectra whose
-    amplitude is below a fifth of the median are left out: their shape is unknown.
+    amplitude is below a fifth of the median are left out: their shape is unknown. The fewer there
+    are, the wider the spread of what comes next: (N + 1) / (N - K) times the N spectra's about K
+    numbers of their own (the predictive distribution; Gelman+2013, Bayesian Data Analysis, 3.6).
     """
     amplitude = found.values @ vectors[:, level].mean(1)  # (n,)
     keep = amplitude > 0.2 * amplitude.median()
     shape = found.values[keep] / amplitude[keep, None]
     mean = shape.mean(0)
     values, axes = torch.linalg.eigh((shape - mean).T @ (shape - mean) / len(shape))
-    size = len(mean)
-    scale = values.flip(0)[: size - 1].clamp(min=0).sqrt()
+    size, number = len(mean), len(shape)
+    wider = (number + 1) / max(number - size, 1)
+    scale = (wider * values.flip(0)[: size - 1].clamp(min=0)).sqrt()
     turned = axes.flip(1)[:, : size - 1].T * scale[:, None]
     rotated = torch.cat([mean[None], turned]) @ vectors
     return rotated.numpy(), np.eye(size)[0], np.diag([0.0] + [1.0] * (size - 1))

@@ -36,21 +36,32 @@ def solve_normal(
 ) -> Solved:
     """Fit a design: its products with itself, the polynomials (m, P, K) and the data (m, K)."""
     right = whole - times(overlap.mT, fitted)
-    scale = amplitude(whole[:, 0], normal[:, 0, 0])
-    prior = certain / scale[:, None, None]
     bare = normal - overlap.mT @ overlap
-    full = bare + prior
-    diagonal = full.diagonal(dim1=1, dim2=2)
     known = normal.diagonal(dim1=1, dim2=2) > 0  # vectors of zeros change nothing, not even by TINY
     known[:, 0] = True  # which has no prior
+    scale = amplitude(whole[:, 0], normal[:, 0, 0])
+    _, c, inverse = _solved(bare, right, certain / scale[:, None, None], known)
+    # what the mean spectrum has alone is far off where a shape is, so that its share in this fit
+    # says for the next how large the spectrum is
+    scale = c[:, 0].square() + inverse[:, 0, 0]
+    prior = certain / scale[:, None, None]
+    factor, c, inverse = _solved(bare, right, prior, known)
+    volume = 2 * factor.diagonal(dim1=1, dim2=2).log().sum(1)
+    penalty = (c * times(prior, c)).sum(1) + occam(volume, scale, len(c[0]))
+    return Solved(c, inverse, penalty, (c * (2 * right - times(bare, c))).sum(1))
+
+
+def _solved(
+    bare: torch.Tensor, right: torch.Tensor, prior: torch.Tensor, known: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Cholesky factor of the normal matrix (m, K, K), coefficients (m, K), and its inverse."""
+    full = bare + prior
+    diagonal = full.diagonal(dim1=1, dim2=2)
     mean = (diagonal * known).sum(1) / known.sum(1)
     diagonal += TINY * known * mean.clamp(min=1e-300)[:, None]
     factor = torch.linalg.cholesky(full)
     inverse = torch.cholesky_inverse(factor)
-    c = times(inverse, right)
-    volume = 2 * factor.diagonal(dim1=1, dim2=2).log().sum(1)
-    penalty = (c * times(prior, c)).sum(1) + occam(volume, scale, len(c[0]))
-    return Solved(c, inverse, penalty, (c * (2 * right - times(bare, c))).sum(1))
+    return factor, times(inverse, right), inverse
 
 
 def times(matrix: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:

@@ -49,6 +49,8 @@ LEVELS: Mapping[str, tuple[float, float]] = {
     "STAR": (4000, 8000),
 }
 """Å, rest frame: where the mean flux is the amplitude of a draw."""
+LOOSE = 3.0
+"""Size of deviations over that of the mean where a file lists no coefficients: nothing is known."""
 GOOD: Mapping[str, float] = {"GALAXY": 0.0015, "QSO": 0.015, "STAR": 0.0015}
 """|dz|/(1+z) of a good redshift (GaSNet-II, Eq. 10)."""
 MODEL_ERROR = 0.03
@@ -171,6 +173,6 @@ def _shape(template: Template) -> tuple[Array, Array, Array]:
         return canonical(torch.from_numpy(vectors), draws, level)
     first = vectors[0] * (1 if vectors[0].sum() >= 0 else -1)
     ortho = np.linalg.qr(np.vstack([first, vectors[1:]]).T)[0].T
-    turned = ortho * np.linalg.norm(first)
+    turned = LOOSE * ortho * np.linalg.norm(first)
     turned[0] = first
     return turned, np.eye(size)[0], np.diag([0.0] + [1.0] * (size - 1))

@@ -27,7 +27,7 @@ class Ranked:
     kinds: torch.Tensor
     """(n,) share of all classes of the spectype of the first candidate."""
     evidence: torch.Tensor
-    """(n,) 2 ln of the odds of any object against none: polynomials alone."""
+    """(n,) 2 ln of the odds of any object against none: a smooth continuum."""
 
     @property
     def delta(self) -> torch.Tensor:

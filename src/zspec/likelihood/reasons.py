@@ -21,9 +21,9 @@ from zspec.likelihood.refine import redshift
 from zspec.likelihood.solve import Solutions
 
 NO_OBJECT = 20.0
-"""SMALL_DELTA_CHI2 too where 2 ln of the odds of an object against polynomials alone is below it.
+"""SMALL_DELTA_CHI2 too where 2 ln of the odds of an object against a smooth continuum is below it.
 
-Odds of 20,000 to 1 against noise with a slope, as many as a night of a large survey has spectra.
+Odds of 20,000 to 1 against noise on a slope, as many as a night of a large survey has spectra.
 What the best single pixel gains does not count: a hot pixel is no line.
 """
 MANY = 0.05

@@ -143,7 +143,7 @@ class Prepared:
     total: torch.Tensor
     """(n,) Σ ivar."""
     level: torch.Tensor
-    """(n,) chi2 of the polynomials alone."""
+    """(n,) chi2 of the polynomials alone, with their prior's term."""
 
 
 def prepare(pixels: Native, stated: torch.Tensor | None = None) -> Prepared:
@@ -172,7 +172,7 @@ def prepare(pixels: Native, stated: torch.Tensor | None = None) -> Prepared:
         fitted=torch.cat(fitted, 1),
         good=(root > 0).sum(1),
         total=pixels.ivar.sum(1),
-        level=residual.square().sum(1),
+        level=vecdot(signal, signal) - torch.cat(fitted, 1).square().sum(1),
     )
 
 

@@ -54,7 +54,7 @@ class Solutions:
     rest: torch.Tensor
     """(n, class) -2 ln of the mass beyond all minima of the class."""
     null: torch.Tensor
-    """(n,) the same of the polynomials alone: no object at all."""
+    """(n,) the same of a smooth continuum: no object at all."""
     fitted: torch.Tensor
     """bool: had the final fit on native pixels."""
     chi2: torch.Tensor
@@ -210,7 +210,7 @@ def searched(
         value=value + posterior.spacious(sigma, basin),
         basin=basin,
         rest=rest,
-        null=(sums.square - (extra.fitted**2).sum(1)).cpu(),
+        null=extra.null.cpu(),
         fitted=no,
         chi2=nan,
         outliers=nan.clone(),
