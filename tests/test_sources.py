@@ -14,7 +14,7 @@ import torch
 from zspec import ConfigError, plugins, training
 from zspec.checkpoint import models, shipped
 from zspec.likelihood.templates import Template
-from zspec.simulate.sources import draw, forest, hosts, read_population
+from zspec.simulate.sources import draw, forest, read_population
 from zspec.simulate.sources.bridging import bridged
 from zspec.simulate.sources.broadlines import measure
 from zspec.simulate.sources.density import best_bandwidth, kernels
@@ -400,38 +400,3 @@ def test_flat_magnitudes_reach_from_faint_to_bright(survey):
         )
         assert faint < 2
         assert bright > (4 if one.share < 0.2 else 35)  # the faint part of a class is faint
-
-
-def test_hosts_are_as_bright_as_measured():
-    """Shen+2011's relation, and distances of astropy's cosmology."""
-    from astropy.cosmology import FlatLambdaCDM
-
-    z, mag = np.array([0.05, 0.3, 1.0]), np.array([18.0, 20.0, 19.0])
-    distance = FlatLambdaCDM(70.0, 0.3).luminosity_distance(z).to_value("cm")
-    light = 4 * np.pi * distance**2 * (LIGHT * 1e13 / 5100) * 3631e-23 * 10 ** (-0.4 * mag)
-    assert hosts.luminosity(z, mag) == pytest.approx(np.log10(light), abs=1e-3)
-    found = hosts.ratio(np.array([42.0, 43.5, 44.0, 45.0, 45.1, 46.0]))
-    assert found == pytest.approx([1.828, 1.828, 0.8052, 0.0094, 0.0, 0.0], abs=1e-3)
-
-
-def test_only_a_composite_gets_a_host():
-    """Real quasars show theirs; a faint composite nearby has breaks and weaker lines."""
-    shipped = load()
-    real, galaxy = shipped["quasar"], shipped["galaxy"]
-    assert hosts.around(real, galaxy, np.ones(len(galaxy.bank), bool)) is None
-    unknown = {**real.facts, "z": np.full(len(real.bank), np.nan, np.float32)}
-    bare = {**shipped, "quasar": dataclasses.replace(real, facts=unknown)}
-    knots, targets = ((0.2, 1.0), (0.3, 1.0)), {}
-    for name, mag in (("faint", 21.0), ("bright", 15.0)):
-        one = only("desi", "QSO", z=knots, magnitude=((mag, 1.0), (mag + 0.01, 1.0)), bal=0.0)
-        targets[name] = draw(one, 256, [5], GRID, families=bare)
-    faint, bright = targets["faint"], targets["bright"]
-    assert np.median(faint.truth["EW_HBETA"]) < 0.6 * np.median(bright.truth["EW_HBETA"])
-
-    def broken(made):  # flux redwards of 4000 Å over that bluewards: Balogh+1999
-        rest = made.wave.numpy() / (1 + made.truth["Z"][:, None])
-        flux = made.flux.numpy()
-        blue, red = ((rest > low) & (rest < low + 100) for low in (3850.0, 4000.0))
-        return np.median((flux * red).sum(1) / (flux * blue).sum(1))
-
-    assert broken(faint) > 1.1 * broken(bright)

@@ -65,19 +65,15 @@ def _slice(family: Family, name: str) -> tuple[slice, torch.Tensor]:
     return slice(first, last), family.wave[first:last].float() * math.log(10) * family.step
 
 
-def measure(
-    mixed: torch.Tensor, family: Family, host: torch.Tensor | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
+def measure(mixed: torch.Tensor, family: Family) -> tuple[torch.Tensor, torch.Tensor]:
     """(n, group) equivalent widths in Å, rest frame, of coefficients (n, K); which are lines.
 
-    A line that is ``DIP`` below its continuum somewhere, or negative in all, is none. ``host``:
-    (n, pixel) starlight, which is continuum too.
+    A line that is ``DIP`` below its continuum somewhere, or negative in all, is none.
     """
     widths, lowest = [], []
     for name in GROUPS:
         part, width = _slice(family, name)
         level, line = _above(mixed @ family.vectors[:, part])
-        level = level if host is None else level + host[:, part]
         share = line / level.clamp(min=1e-3)
         widths.append(share @ width)
         lowest.append(share.amin(1))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from zspec.errors import ConfigError, unknown
 from zspec.simulate.objects import Objects
-from zspec.simulate.sources import galaxies, hosts, quasars, stars
+from zspec.simulate.sources import galaxies, quasars, stars
 from zspec.simulate.sources.families import SPLITS, Family, load, part_of
 from zspec.simulate.sources.plan import Made, Plan, Sight
 from zspec.simulate.sources.population import EBV_SPREAD, Population
@@ -61,10 +61,8 @@ def draw(
     kinds = families or load()
     names: set[str] = {c.family for c in population.classes}
     banks = {name: _allowed(kinds[name], seds) for name in names}
-    around = hosts.around(kinds["quasar"], kinds["galaxy"], _allowed(kinds["galaxy"], seds))
     blocks = [
-        _block(population, [*seed, i], sight, kinds, banks, around)
-        for i in range(math.ceil(n / BLOCK))
+        _block(population, [*seed, i], sight, kinds, banks) for i in range(math.ceil(n / BLOCK))
     ]
     flux = torch.cat([b.flux for b in blocks] or [torch.zeros(0, len(sight.wave), device=device)])
     truth = _joined([b.truth for b in blocks], n)
@@ -97,7 +95,6 @@ def _block(
     sight: Sight,
     families: Mapping[str, Family],
     allowed: Mapping[str, NDArray[np.bool_]],
-    around: hosts.Hosts | None,
 ) -> Made:
     """One whole block, in the order of its objects."""
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(list(seed))))
@@ -110,7 +107,7 @@ def _block(
         own = np.random.Generator(np.random.PCG64(rng.integers(2**63)))
         if len(rows) == 0:
             continue
-        plan = Plan.make(population, kind[rows], families[name], allowed[name], around)
+        plan = Plan.make(population, kind[rows], families[name], allowed[name])
         made = render(plan, families[name], sight, own)
         flux[torch.from_numpy(rows).to(flux.device)] = made.flux
         _scatter(truth, made.truth, rows)

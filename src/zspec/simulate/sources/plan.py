@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from zspec.errors import ConfigError
 from zspec.simulate.sources.families import Family
-from zspec.simulate.sources.hosts import Hosts
 from zspec.simulate.sources.population import Class, Depth, Population
 
 Float = NDArray[np.float64]
@@ -71,8 +70,6 @@ class Plan:
     """(class, quantile) of magnitude."""
     rows: Mapping[int, NDArray[np.int64]]
     """By number of the class: the rows of the bank that may be drawn."""
-    hosts: Hosts | None = None
-    """Quasars: what may surround those that were learned without their galaxies."""
 
     def __len__(self) -> int:
         """Number of objects."""
@@ -85,7 +82,6 @@ class Plan:
         index: NDArray[np.int64],
         family: Family,
         allowed: NDArray[np.bool_],
-        hosts: Hosts | None = None,
     ) -> Plan:
         """The plan of objects with these classes. Raises ConfigError where one has no sources."""
         rows = {int(k): _rows(population.classes[k], family, allowed) for k in np.unique(index)}
@@ -95,13 +91,12 @@ class Plan:
             z=population.tables["z"],
             magnitude=population.tables["magnitude"],
             rows=rows,
-            hosts=hosts,
         )
 
     def some(self, chosen: NDArray[np.int64]) -> Plan:
         """The same for some of the objects."""
         picked = tuple(self.classes[i] for i in chosen)
-        return replace(self, classes=picked, index=self.index[chosen])
+        return Plan(picked, self.index[chosen], self.z, self.magnitude, self.rows)
 
     def draw_z(self, rng: np.random.Generator) -> Float:
         """(n,) redshifts, or velocities in km/s."""

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from zspec.simulate.sources import forest
 from zspec.simulate.sources.broadlines import GROUPS, gains, measure, vary, visible
 from zspec.simulate.sources.families import LIGHT, Family
-from zspec.simulate.sources.hosts import level
 from zspec.simulate.sources.lines import rule
 from zspec.simulate.sources.plan import (
     Made,
@@ -64,8 +63,6 @@ def make(plan: Plan, family: Family, sight: Sight, rng: np.random.Generator) -> 
     )
     z, device = state["z"], sight.wave.device
     rest = _rest(state, family, rng)
-    starlight = _starlight(plan, state["host"], state["starlight"])
-    rest = rest if starlight is None else rest + starlight
     flux = stretch(rest.to(device), family, sight.ln_wave, z.to(device)).clamp(min=0)
     damped = _intervene(flux, z, sight, rng)
     truth = {
@@ -93,11 +90,9 @@ def _draw(
     rows = torch.from_numpy(_near(plan, apart.numpy(), rng.uniform(size=len(plan))))
     safe = family.bank[rows]
     mixed = positive(kernel_draws(family, rows.numpy(), rng), safe, family)
-    _, lines = measure(mixed, family)
+    widths, lines = measure(mixed, family)
     strange = (seen & ~lines).any(1)
-    mixed[strange] = safe[strange]
-    host, amount = _host(plan, family, rows, mixed, z.numpy(), mag, rng)
-    widths, _ = measure(mixed, family, _starlight(plan, host, amount))
+    mixed[strange], widths[strange] = safe[strange], measure(safe[strange], family)[0]
     normal = torch.from_numpy(rng.standard_normal((len(plan), 32))).float()
     widths = (gains(normal) * widths).double()
     return {
@@ -105,34 +100,10 @@ def _draw(
         "z": z,
         "mag": torch.from_numpy(mag),
         "mixed": mixed,
-        "host": host,
-        "starlight": amount,
         "normal": normal,
         "bal": torch.from_numpy((rng.uniform(size=len(plan)) < plan.share("bal")) * 1.0),
         **dict(zip(GROUPS, widths.T, strict=True)),
     }
-
-
-def _host(
-    plan: Plan,
-    family: Family,
-    rows: torch.Tensor,
-    mixed: torch.Tensor,
-    z: NDArray[np.float64],
-    mag: NDArray[np.float64],
-    rng: np.random.Generator,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(n,) hosts of quasars and (n, 1) their light; 0 for those that were seen with their own."""
-    if plan.hosts is None:
-        return torch.zeros_like(rows), torch.zeros(len(rows), 1)
-    host, share = plan.hosts.draw(z, mag, rng)
-    bare = torch.from_numpy(np.isnan(family.facts["z"]))[rows, None]
-    return host, bare * share * level(mixed @ family.vectors, family).clamp(min=0)
-
-
-def _starlight(plan: Plan, host: torch.Tensor, amount: torch.Tensor) -> torch.Tensor | None:
-    """(n, pixel) what hosts add to spectra in the rest frame."""
-    return None if plan.hosts is None else amount * plan.hosts.light[host]
 
 
 def _near(
