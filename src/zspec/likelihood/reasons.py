@@ -20,10 +20,11 @@ from zspec.likelihood.ranking import Ranked
 from zspec.likelihood.refine import redshift
 from zspec.likelihood.solve import Solutions
 
-NO_OBJECT = 20.0
+NO_OBJECT = 40.0
 """SMALL_DELTA_CHI2 too where 2 ln of the odds of an object against a smooth continuum is below it.
 
-Odds of 20,000 to 1 against noise on a slope, as many as a night of a large survey has spectra.
+Odds of 20,000 to 1, as many as a night of a large survey has spectra, against noise on a slope,
+where the object may be at any of the 14,000 pixels of redshift that are searched: 20 and 19.
 What the best single pixel gains does not count: a hot pixel is no line.
 """
 MANY = 0.05
