@@ -94,7 +94,7 @@ def without(
     sky: Sequence[JointCase],
 ) -> Iterator[tuple[Joint, Likelihood]]:
     """Of each fold, estimators whose bases and calibration did not see it."""
-    groups = ladder.plate_groups(sky_plates(lines))
+    groups = ladder.plate_groups(sky_plates(lines) * len(fitters))
     for fold, fitter in enumerate(fitters):
         kept = [c for c in every if c.group != "real" or fold_of(c.known.key) != fold]
         others = [c for c, other in zip(sky, groups, strict=True) if other != fold]

@@ -39,6 +39,7 @@ from zspec.likelihood.validate import (
     FOLDS,
     SHORT,
     blank,
+    blank_cases,
     cases,
     fold_of,
     known,
@@ -101,8 +102,8 @@ def predict_all(shared: Path, kept: Path | None) -> tuple[list[Row], float, list
     raw = [f.calibrated_by(Calibration(error)) for f in fitters]
     every = list(cases(given, raw))
     blank_lines = [(line, one) for line, one in data if line["is_sky"] == "1"]
-    blanks = list(cases([blank(line, one) for line, one in blank_lines], raw, (1,)))
-    plates = [line["plate"] for line, _ in blank_lines]
+    blanks = blank_cases([blank(line, one) for line, one in blank_lines], raw)
+    plates = [line["plate"] for line, _ in blank_lines] * FOLDS
     exact = list(cases(mocks(recipe), raw, SHORT))
     found = ladder.calibrations(every, blanks, plates, error, exact)
     fitters = [f.calibrated_by(one) for f, one in zip(fitters, found, strict=True)]

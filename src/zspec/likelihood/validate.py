@@ -140,7 +140,7 @@ def calibrate(
     error = model_error(given, [f.bases for f in fitters])
     fitters = [f.calibrated_by(Calibration(error)) for f in fitters]
     exact = list(cases(mocks, fitters, SHORT))
-    return learned(list(cases(given, fitters)), list(cases(blanks, fitters, (1,))), error, exact)
+    return learned(list(cases(given, fitters)), blank_cases(blanks, fitters), error, exact)
 
 
 def learned(
@@ -209,6 +209,11 @@ def cases(
             noisy = weakened(one.spectrum, step, np.random.default_rng([number, step]))
             for _, pixels, found in fitter.solutions(noisy.arms):
                 yield Case(one, step, fitter.bases, pixels, found)
+
+
+def blank_cases(blanks: Sequence[Known], fitters: Sequence[Likelihood]) -> list[Case]:
+    """Predictions of blank sky by each of the fitters: no bases saw any, and its tail is thin."""
+    return [case for f in fitters for case in cases(blanks, [f] * FOLDS, (1,))]
 
 
 def weakened(spectrum: Spectra, factor: int, rng: np.random.Generator) -> Spectra:
