@@ -489,3 +489,15 @@ def test_few_spectra_leave_more_room_for_the_next() -> None:
         vectors, _, _ = learn.canonical(torch.eye(2, dtype=torch.float64), found, level)
         sizes.append(np.linalg.norm(vectors[1]))
     assert sizes[0] / sizes[1] == pytest.approx(np.sqrt((6 / 3) / (501 / 498)))
+
+
+def test_a_class_that_no_pixel_sees_stops_no_other(shipped: Likelihood) -> None:
+    """Stars' bases end at 10990 Å: pixels beyond are fitted by the others."""
+    wave = 10 ** np.arange(np.log10(12000.0), np.log10(12400.0), 1e-4)
+    rng = np.random.default_rng(4)
+    flux = 1 + 0.1 * rng.standard_normal((2, len(wave)))
+    arm = Arm("Y", wave, flux.astype(np.float32), np.full(flux.shape, 100.0, np.float32))
+    rows = np.arange(2)
+    data = Spectra((arm,), rows.astype(np.int64), rows.astype(np.int32))
+    ((_, _, found),) = shipped.solutions(data.arms)
+    assert bool((found.fitted & found.value.isfinite()).any(1).all())

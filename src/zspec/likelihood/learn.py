@@ -199,8 +199,8 @@ def canonical(
 
     ``level`` (pixel,) is True where the mean flux of a spectrum is its amplitude. Spectra whose
     amplitude is below a fifth of the median are left out: their shape is unknown. The fewer there
-    are, the wider the spread of what comes next: (N + 1) / (N - K) times the N spectra's about K
-    numbers of their own (the predictive distribution; Gelman+2013, Bayesian Data Analysis, 3.6).
+    are, the wider the spread of what comes next: (N + 1) / (N - K) times their own variance, a
+    little more than that of the predictive distribution (Gelman+2013, Bayesian Data Analysis, 3.6).
     """
     amplitude = found.values @ vectors[:, level].mean(1)  # (n,)
     keep = amplitude > 0.2 * amplitude.median()

@@ -22,7 +22,7 @@ class Solved:
     inverse: torch.Tensor
     """(m, K, K) of the normal matrix."""
     penalty: torch.Tensor
-    """(m,) what the prior adds to chi2."""
+    """(m,) what the prior adds to chi2, its Occam factor with it."""
     explained: torch.Tensor
     """(m,) by how much the basis lowers chi2 of the polynomials alone."""
 
@@ -42,8 +42,9 @@ def solve_normal(
     scale = amplitude(whole[:, 0], normal[:, 0, 0])
     _, c, inverse = _solved(bare, right, certain / scale[:, None, None], known)
     # what the mean spectrum has alone is far off where a shape is, so that its share in this fit
-    # says for the next how large the spectrum is
-    scale = c[:, 0].square() + inverse[:, 0, 0]
+    # says for the next how large the spectrum is; nothing does where no pixel sees it
+    found = c[:, 0].square() + inverse[:, 0, 0]
+    scale = torch.where((normal[:, 0, 0] > 0) & found.isfinite(), found, scale)
     prior = certain / scale[:, None, None]
     factor, c, inverse = _solved(bare, right, prior, known)
     volume = 2 * factor.diagonal(dim1=1, dim2=2).log().sum(1)

@@ -69,11 +69,11 @@ class Fit:
     chi2: torch.Tensor
     """Σ ivar (d - m)² over native pixels, by the ``stated`` ivar."""
     misfit: torch.Tensor
-    """chi2 by the ivar of the fit, per good pixel."""
+    """chi2 by the ivar of the fit, with the term of the polynomials' prior, per good pixel."""
     outliers: torch.Tensor
     """Share of the good pixels beyond ``OUTLIER``."""
     spike: torch.Tensor
-    """How much a single pixel gains in chi2 over polynomials alone, at most."""
+    """How much a single pixel gains in chi2 over the polynomials of the fit alone, at most."""
     light: torch.Tensor
     """Mean flux of the model, weighted by ivar."""
     own: torch.Tensor
@@ -133,7 +133,7 @@ class Prepared:
     residual: torch.Tensor
     """(n, pixel) flux without the polynomials' share, times root."""
     sides: torch.Tensor
-    """(n, P + 1, pixel) the polynomials times root, made orthonormal; last, flux times root."""
+    """(n, P + 1, pixel) the polynomials times root, turned by ``lower``; last, flux times root."""
     lower: torch.Tensor
     """(n, P, P) ortho = lower⁻¹ polynomials · root."""
     fitted: torch.Tensor

@@ -19,7 +19,7 @@ NPATIENT = 3
 """As NREFINE, of those whose final fit takes as many steps as it needs; the others get one."""
 HOPELESS = (100.0, 0.05)
 """A minimum is listed as the scan has it where that is above the best by so much, and this fraction
-of what the best gains over polynomials alone: what the scan, which is coarse, may be wrong by at
+of what the best gains over a smooth continuum: what the scan, which is coarse, may be wrong by at
 high SNR. Its share is nil, and its redshift not needed to a fraction of its sigma. Only the best
 other answer gets a final fit all the same, of one step: DELTACHI2 is the difference to it. (Of 30
 mocks of fibre spectra 5.4 of 6.8 fits each were of hopeless minima, of 10 slitless ones 0.2 of 7;
