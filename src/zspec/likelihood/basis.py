@@ -5,7 +5,8 @@ redshift z is a shift by s = 1e4 · log10(1 + z) pixels.
 
 Vectors are scaled so that the coefficients of the training set, divided by the amplitude c[0], have
 mean (1, 0, 0, ...) and about the covariance diag(0, 1, 1, ...): vector 0 is the mean spectrum, and
-the others are the ways in which objects of the class differ from it, by one standard deviation each.
+the others are the ways in which objects of the class differ from it, by one standard deviation
+each.
 """
 
 from __future__ import annotations
