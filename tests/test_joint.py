@@ -18,14 +18,7 @@ from zspec.joint import calibrating, fitting, guide, recipe, windows
 from zspec.joint.calibration import JointCalibration
 from zspec.joint.cases import JointCase, named, solved
 from zspec.joint.meeting import meet
-from zspec.joint.posterior import (
-    CLOSEST,
-    joined,
-    opinions,
-    powers,
-    ranked,
-    volume,
-)
+from zspec.joint.posterior import CLOSEST, joined, opinions, powers, ranked, volume
 from zspec.joint.proposed import NEAR, Proposed, ask
 from zspec.joint.weights import Weights
 from zspec.likelihood import posterior

@@ -162,6 +162,7 @@ def prepare(pixels: Native, stated: torch.Tensor | None = None) -> Prepared:
         residual[:, part] -= (fitted[-1][:, None] @ ortho)[:, 0]
         sides[:, own(number), part] = ortho
     sides[:, -1] = signal
+    held = torch.cat(fitted, 1)
     return Prepared(
         pixels=pixels,
         stated=pixels.ivar if stated is None else stated,
@@ -169,10 +170,10 @@ def prepare(pixels: Native, stated: torch.Tensor | None = None) -> Prepared:
         residual=residual,
         sides=sides,
         lower=lower,
-        fitted=torch.cat(fitted, 1),
+        fitted=held,
         good=(root > 0).sum(1),
         total=pixels.ivar.sum(1),
-        level=vecdot(signal, signal) - torch.cat(fitted, 1).square().sum(1),
+        level=vecdot(signal, signal) - vecdot(held, held),
     )
 
 
@@ -252,7 +253,7 @@ class _Step:
     sigma: torch.Tensor
     value: torch.Tensor
     chi2: torch.Tensor
-    """By the ivar of the fit."""
+    """By the ivar of the fit, with the term of the polynomials' prior."""
     settled: torch.Tensor
     done: torch.Tensor
     """bool: Newton's step is so short that another is of no use."""

@@ -16,9 +16,8 @@ b' = b - Cᵀy, and
 The Gaussian prior on the shape (the coefficients relative to the amplitude, by the statistics of
 the training set) adds its quadratic form to A', and the Occam factor of the coefficients, ln det A'
 less ln det of the prior, makes classes with different numbers of vectors comparable. Here the
-amplitude is that of the mean spectrum alone; the final fit finds it in two rounds (in the scan they
-change no answer). All in
-float64: float32 moved minima of quasars.
+amplitude is that of the mean spectrum alone; the final fit finds it in two rounds, which here
+gained nothing. All in float64: float32 moved minima of quasars.
 
 What makes it fast: classes are scanned in steps of up to four grid pixels (the final fit, on native
 pixels, does the rest); stars, with few shifts, in short blocks and all types at once.
