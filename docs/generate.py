@@ -37,9 +37,10 @@ def catalogue() -> str:
     intro = (
         "One FITS file. The primary header names the versions of zspec, adapter and model, the "
         "SHA-256 of the checkpoint, the options and the command. Columns that an adapter passes "
-        "through and those of an estimator follow the ones below; `Z_TRUE` and `CLASS_TRUE` are "
-        "there only where an input has labels. HDU `ZPDF` (`zspec predict --zpdf`) and columns "
-        "`ZCRB` (`--bound`), `ZLOW` and `ZHIGH` (`--conformal 0.9`) come on request.\n"
+        "through and those of an estimator follow the ones below, in CLASSPROB those that it has "
+        "for each class; `Z_TRUE` and `CLASS_TRUE` are there only where an input has labels. HDU "
+        "`ZPDF` (`zspec predict --zpdf`) and columns `ZCRB` (`--bound`), `ZLOW` and `ZHIGH` "
+        "(`--conformal 0.9`) come on request.\n"
     )
     parts.append(intro)
     for name, columns in tables.items():

@@ -22,7 +22,10 @@ class FakeEstimator(Estimator):
     name = "fake"
     title = "A fake"
     needs = frozenset({"arms"})
-    extra = (ExtraColumn("BLUE", "f4", "", "Share of the light in the first arm."),)
+    extra = (
+        ExtraColumn("BLUE", "f4", "", "Share of the light in the first arm."),
+        ExtraColumn("Z_RAW", "f8", "", "What was not scaled.", by_class=True),
+    )
     classes = (ClassSpec("GALAXY", "GALAXY", z_range=(0, 2)), ClassSpec("STAR", "STAR"))
 
     def __init__(self, scale: float = 1.0) -> None:
@@ -50,7 +53,7 @@ class FakeEstimator(Estimator):
             sigma=np.stack([0.1 * share, none], axis=1),
             best=np.where(share < 0.5, 1, 0).astype(np.int16),
             candidates=Candidates(label, z, z, unused.astype(np.float32), unused),
-            extra={"BLUE": share},
+            extra={"BLUE": share, "Z_RAW": np.stack([share, none], axis=1)},
         )
 
     def save(self, path: Path) -> None:
@@ -95,6 +98,15 @@ class Forgetful(FakeEstimator):
         return cls()
 
 
+class Narrow(FakeEstimator):
+    """Gives one value where it declared one for each class."""
+
+    def predict(self, chunk: Chunk, want: frozenset[Want] = frozenset()) -> Prediction:
+        """Of the first class."""
+        said = super().predict(chunk, want)
+        return dataclasses.replace(said, extra={**said.extra, "Z_RAW": said.extra["BLUE"]})
+
+
 class TestFakeEstimator(EstimatorContract):
     """All pass."""
 
@@ -125,3 +137,11 @@ class TestForgetful(EstimatorContract):
     def make(self) -> Estimator:
         """The fake."""
         return Forgetful(1.5)
+
+
+class TestNarrow(EstimatorContract):
+    """See the estimator."""
+
+    def make(self) -> Estimator:
+        """The fake."""
+        return Narrow()

@@ -609,7 +609,10 @@ def test_redshifts_of_the_true_class(zspec, tmp_path):
         "PROB": [0.1, 0.3, 0.6, 0, 0, 0, 1, 0, 0, 0, 0.2, 0.8],
         "Z": [0.4, 0.1002, 1.5, np.nan, *[np.nan] * 2, 1.02, np.nan, *[np.nan] * 4],
         "ZERR": [0.1, 0.2, 0.3, np.nan, *[np.nan] * 2, 0.4, np.nan, *[np.nan] * 4],
+        "Z_POINT": [0.5, 0.11, 1.6, np.nan, *[np.nan] * 8],
+        "SMALL": [0.01] * 12,
     }
+    rows |= {"Z_POINT": [9.0] * 3, "SMALL": [9.0] * 3, "OTHER": [9.0] * 3}
     path = tmp_path / "z.fits"
     tables = [("REDSHIFTS", rows, {}), ("CLASSPROB", by_class, {})]
     tables = [(name, {k: np.array(v) for k, v in t.items()}, cards) for name, t, cards in tables]
@@ -628,6 +631,15 @@ def test_redshifts_of_the_true_class(zspec, tmp_path):
     assert of["STAR"]["mae"]["value"] == pytest.approx(1e-5)  # no redshift in the model: 0
     chosen = as_json(zspec(*words))
     assert chosen["metrics"]["acc"]["value"] == pytest.approx(2 / 3)
+    point = as_json(zspec(*words, "--given-class", "--z", "z_point", "--zerr", "SMALL"))
+    assert point["columns"]["z"] == "Z_POINT"
+    of = {g["label"]["class"]: g["metrics"] for g in point["by"][0]["groups"]}
+    assert of["GALAXY"]["mae"]["value"] == pytest.approx(0.11 - 0.1001)
+    assert of["GALAXY"]["ebar"]["value"] == pytest.approx(0.01 / 1.1001)
+    assert of["QSO"]["mae"]["value"] is None  # has a redshift, but no point estimate: not 0
+    assert of["STAR"]["mae"]["value"] == pytest.approx(1e-5)
+    with pytest.raises(ConfigError, match=r"HDU CLASSPROB, .*unknown column 'OTHER'"):
+        zspec(*words, "--given-class", "--z", "OTHER")
 
 
 # several catalogues

@@ -48,6 +48,8 @@ class ExtraColumn:
     dtype: str
     unit: str
     sentence: str
+    by_class: bool = False
+    """One value for each class: CLASSPROB holds all of them, REDSHIFTS the chosen class's."""
 
 
 @dataclass
@@ -117,7 +119,7 @@ class Prediction:
     zconf: NDArray[np.float32] | None = None
     """(n,) probability that z of the chosen class is good by its ``good_dz``; None: not known."""
     extra: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    """(n,) each: values of the estimator's ``extra`` columns."""
+    """Values of the estimator's ``extra`` columns: (n,) each, (n, class) where ``by_class``."""
     model: tuple[NDArray[np.float32], ...] | None = None
     """Best model spectrum per arm, (n, pixel) each, where ``want`` asked for it."""
     zpdf: Densities | None = None

@@ -282,7 +282,8 @@ def _assemble(done: Sequence[Result], extra: Sequence[ExtraColumn]) -> Catalog:
     hdus = dict.fromkeys([*PER_ROW, *(hdu for result in done for hdu in result.hdus)])
     tables = {hdu: catalog.stack([part[hdu] for part in parts], catalog.HDUS[hdu]) for hdu in hdus}
     _truth_last(tables["REDSHIFTS"])
-    catalog.describe(tables["REDSHIFTS"], (*catalog.REQUESTED, *extra))
+    for hdu in ("REDSHIFTS", "CLASSPROB"):
+        catalog.describe(tables[hdu], (*catalog.REQUESTED, *extra))
     listed = [(r.unit.file, r.survey, r.rows, r.halved, r.error) for r in done]
     tables["FILES"] = catalog.table(catalog.FILES, catalog.list_files(listed))
     cards = {**adapters([r.survey for r in done]), **cut([r.halved for r in done])}

@@ -63,7 +63,7 @@ def _predict(
     tables = {
         "REDSHIFTS": _redshifts(spectra, prediction, key, estimator, ready.pixels),
         "CANDIDATES": _candidates(prediction, key),
-        "CLASSPROB": _classprob(prediction, key),
+        "CLASSPROB": _classprob(prediction, key, estimator),
     }
     if prediction.zpdf is not None:
         tables["ZPDF"] = _zpdf(prediction.zpdf, prediction, key)
@@ -135,7 +135,8 @@ def _redshifts(
     }
     made = catalog.typed(catalog.REDSHIFTS, values)
     for column in estimator.extra:
-        made[column.name] = np.asarray(prediction.extra[column.name]).astype(column.dtype)
+        own = np.asarray(prediction.extra[column.name]).astype(column.dtype)
+        made[column.name] = own[row, best] if column.by_class else own
     if prediction.bound is not None:
         made["ZCRB"] = np.where(empty, np.nan, prediction.bound)
     if prediction.interval is not None:
@@ -194,7 +195,9 @@ def _candidates(prediction: Prediction, key: Mapping[str, NDArray[Any]]) -> Colu
     return catalog.typed(catalog.CANDIDATES, values)
 
 
-def _classprob(prediction: Prediction, key: Mapping[str, NDArray[Any]]) -> Columns:
+def _classprob(
+    prediction: Prediction, key: Mapping[str, NDArray[Any]], estimator: Estimator
+) -> Columns:
     """One row per spectrum and class."""
     n, classes = prediction.prob.shape
     row = np.repeat(np.arange(n), classes)
@@ -205,7 +208,11 @@ def _classprob(prediction: Prediction, key: Mapping[str, NDArray[Any]]) -> Colum
         "Z": prediction.z.ravel(),
         "ZERR": prediction.sigma.ravel(),
     }
-    return catalog.typed(catalog.CLASSPROB, values)
+    made = catalog.typed(catalog.CLASSPROB, values)
+    for column in estimator.extra:
+        if column.by_class:
+            made[column.name] = prediction.extra[column.name].ravel().astype(column.dtype)
+    return made
 
 
 def _zpdf(found: Densities, prediction: Prediction, key: Mapping[str, NDArray[Any]]) -> Columns:

@@ -69,7 +69,8 @@ class Against:
     given_class: Annotated[
         bool,
         typer.Option(
-            "--given-class", help="Redshifts of the true class, from HDU CLASSPROB; no classes."
+            "--given-class",
+            help="Redshifts of the true class, from HDU CLASSPROB (--z, --zerr too); no classes.",
         ),
     ] = False
     interval: Annotated[

@@ -46,7 +46,7 @@ class GasNet2(Estimator):
     needs: ClassVar[frozenset[str]] = frozenset({"grid"})
     stage: ClassVar[str] = "network"
     extra: ClassVar[tuple[ExtraColumn, ...]] = (
-        ExtraColumn("Z_POINT", "f8", "", "Redshift by the one network for point estimates."),
+        ExtraColumn("Z_POINT", "f8", "", "Redshift by the one network for point estimates.", True),
     )
     offers: ClassVar[frozenset[Want]] = frozenset({"classes"})
     grid: WaveGrid | None = GRID
@@ -200,7 +200,7 @@ class _Out:
             best=self.best,
             candidates=self._candidates(),
             zwarn=bits,
-            extra={"Z_POINT": self.point[row, self.best]},
+            extra={"Z_POINT": self.point},
         )
 
     def _candidates(self) -> Candidates:

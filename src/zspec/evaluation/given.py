@@ -7,30 +7,34 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from zspec.errors import ConfigError
+from zspec.errors import ConfigError, unknown
 from zspec.evaluation.densities import KEY
 from zspec.evaluation.frame import Frame
 from zspec.evaluation.matching import join
 from zspec.fits import open_fits
 
-OF_CLASS = ("CLASS", "PROB", "Z", "ZERR")
-
 
 def of_true_class(
-    frame: Frame, rows: NDArray[np.intp], labels: NDArray[np.str_], coarse: Mapping[str, str]
+    frame: Frame,
+    rows: NDArray[np.intp],
+    labels: NDArray[np.str_],
+    coarse: Mapping[str, str],
+    z_sigma: tuple[str, str] = ("Z", "ZERR"),
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Z and ZERR (n,) of the true class of some rows of a catalogue, with (n,) true ``labels``.
+    """Redshift and sigma (n,) of the true class of some rows of a catalogue, of (n,) ``labels``.
 
-    ``coarse`` merges the model's classes as it merged the labels; of several that are the true
-    class the most probable one with a redshift counts. 0 for a class that never has a redshift;
-    NaN where the model does not know the class, or did not compute its redshift. Raises ConfigError
-    where the catalogue has no CLASSPROB.
+    ``z_sigma`` names their columns in CLASSPROB, as Z_POINT for point estimates. ``coarse`` merges
+    the model's classes as it merged the labels; of several that are the true class the most
+    probable one with a redshift counts. 0 for a class that never has a redshift; NaN where the
+    model does not know the class, or did not compute its redshift. Raises ConfigError where the
+    catalogue has no CLASSPROB, or that no such column.
     """
-    row, columns = _columns(frame)
+    row, columns = _columns(frame, z_sigma)
     names, number = np.unique(columns["CLASS"], return_inverse=True)
     merged = np.array([coarse.get(str(name), str(name)) for name in names])
     still = np.array([np.isnan(columns["Z"][number == i]).all() for i in range(len(names))])
-    z = np.where(still[number], 0.0, columns["Z"])
+    z, sigma = (columns[name].astype(np.float64) for name in z_sigma)
+    z = np.where(still[number], 0.0, z)
 
     place = np.full(len(frame) + 1, -1)  # the last stands for rows of another catalogue
     place[rows] = np.arange(len(rows))
@@ -38,12 +42,14 @@ def of_true_class(
     fits = (at >= 0) & np.isfinite(z) & (merged[number] == labels[at])
     found = np.flatnonzero(fits)
     found = found[np.argsort(columns["PROB"][found], kind="stable")]  # the most probable is last
-    made, sigma = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-    made[at[found]], sigma[at[found]] = z[found], columns["ZERR"][found]
-    return made, sigma
+    given = np.full((2, len(rows)), np.nan)
+    given[:, at[found]] = z[found], sigma[found]
+    return given[0], given[1]
 
 
-def _columns(frame: Frame) -> tuple[NDArray[np.intp], dict[str, NDArray[np.generic]]]:
+def _columns(
+    frame: Frame, z_sigma: tuple[str, str]
+) -> tuple[NDArray[np.intp], dict[str, NDArray[np.generic]]]:
     """(m,) row of the catalogue of each row of CLASSPROB, -1 for none, and its columns."""
     missing = ConfigError(
         f"{frame.name}: --given-class needs redshifts by class (HDU CLASSPROB), which a catalogue "
@@ -54,7 +60,11 @@ def _columns(frame: Frame) -> tuple[NDArray[np.intp], dict[str, NDArray[np.gener
     with open_fits(frame.path) as file:
         if not file.has("CLASSPROB"):
             raise missing
-        read = {name: file.column("CLASSPROB", name) for name in (*KEY, *OF_CLASS)}
+        names, there = (*KEY, "CLASS", "PROB", "Z", *z_sigma), file.columns("CLASSPROB")
+        if gone := [name for name in names if name not in there]:
+            said = unknown("column", gone[0], there)
+            raise ConfigError(f"{frame.name}, HDU CLASSPROB, for --given-class: {said}")
+        read = {name: file.column("CLASSPROB", name) for name in names}
     columns = {
         name: np.char.strip(values) if values.dtype.kind in "SU" else values
         for name, values in read.items()

@@ -140,7 +140,8 @@ def assemble(
         read[role] = frame[name][matched.truth_rows if frame is truth else matched.rows]
     values, names = _typed(read, choice)
     if choice.given_class:
-        values = _given(catalogue, matched, values, names, choice)
+        own = {role: spelled[role][1] for role in ("z", "sigma") if getattr(columns, role)}
+        values = _given(catalogue, matched, values, names, choice, own)
     else:
         values |= _judged_densities(catalogue, matched, values.get("z_true"), columns)
     sample = Sample(
@@ -168,12 +169,17 @@ def _given(
     values: Mapping[str, NDArray[Any]],
     names: tuple[str, ...],
     choice: Choice,
+    own: Mapping[str, str],
 ) -> dict[str, NDArray[Any]]:
-    """The values with redshifts of the true class, without what is said of the chosen one."""
+    """The values with redshifts of the true class, without what is said of the chosen one.
+
+    ``own`` are the columns of z and sigma that the user names.
+    """
     if "label_true" not in values:
         raise ConfigError("--given-class needs a true class: name its column with --class-true")
     labels = np.array([*names, ""])[values["label_true"]]
-    z, sigma = of_true_class(catalogue, matched.rows, labels, choice.coarse)
+    z_sigma = own.get("z", "Z"), own.get("sigma", "ZERR")
+    z, sigma = of_true_class(catalogue, matched.rows, labels, choice.coarse, z_sigma)
     kept = {"z_true", "label_true", "snr", "mag", "zwarn_true"} & set(values)
     return {role: values[role] for role in kept} | {"z": z, "sigma": sigma}
 

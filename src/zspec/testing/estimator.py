@@ -148,6 +148,7 @@ class EstimatorContract:
             for column in estimator.extra:
                 values = np.asarray(said.extra[column.name])
                 assert values.shape[:1] == (len(spectra),)
+                assert not column.by_class or values.shape == said.z.shape
                 assert np.can_cast(values.dtype, column.dtype, "same_kind")
 
     def test_model_spectra_fit_the_arms(self, estimator: Estimator, mocks: Spectra) -> None:
