@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from zspec import checkpoint
+from zspec.cli import main
 from zspec.cli.app import build
 from zspec.errors import ZspecError
 
@@ -180,3 +181,15 @@ def test_verbose_says_more_even_to_a_file(zspec, toy_file, tmp_path):
         good, out = toy_file(f"{said}.fits", [1]), tmp_path / f"z{said}.fits"
         result = zspec(*words, "predict", good, bad, "-o", out)
         assert ("gone.fits: no such file" in result.stderr) is said
+
+
+def test_ctrl_c_is_said(monkeypatch, capsys):
+    def stop(*words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("zspec.training.find_recipe", stop)
+    monkeypatch.setattr(sys, "argv", ["zspec", "train", "mine.toml", "-o", "mine.safetensors"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 130
+    assert capsys.readouterr().err.endswith("zspec: interrupted\n")

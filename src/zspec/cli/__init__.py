@@ -6,6 +6,9 @@ import sys
 
 from zspec.errors import ZspecError
 
+INTERRUPTED = 130
+"""What typer exits with at Ctrl-C, without a word."""
+
 
 def main() -> None:
     """Run ``zspec``: a user's mistake is one line and exit 2, a bug keeps its traceback."""
@@ -18,6 +21,7 @@ def main() -> None:
 
         print(f"zspec: error: {clean(str(error))}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("zspec: interrupted", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            print("zspec: interrupted", file=sys.stderr)  # noqa: T201
+        raise
