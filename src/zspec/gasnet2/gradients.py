@@ -139,10 +139,11 @@ def draw(path: Path, model: GasNet2, found: Gradients, titles: Sequence[str]) ->
     for i, axis in enumerate(axes):
         _panel(axis, found, i)
         name = model.classes[found.best[i]].name
-        axis.set_title(f"{titles[i]}: {name}, P = {found.prob[i]:.3f}, z = {found.z[i]:.4f}")
+        said = f"{titles[i]}: {name}, P = {found.prob[i]:.3f}, z = {found.z[i]:.4f}"
+        axis.set_title(said, loc="left")
         axis.set_xlim(found.wave[0], found.wave[-1])
     axes[-1].set_xlabel("observed wavelength in vacuum / Å")
-    axes[0].legend(loc="lower right", ncols=3, fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower right", ncols=3)
     figure.savefig(path, dpi=110)
 
 
