@@ -18,7 +18,7 @@ MISSING = {
     "z": "no redshift: name its column with --z",
     "z_true": "no true redshift: name its column with --ztrue",
     "sigma": "no uncertainty: name its column with --zerr",
-    "label": "no predicted class: name its column with --class",
+    "label": "no predicted class: name its column with --class, and leave out --given-class",
     "label_true": "no true class: name its column with --class-true",
     "prob": "no column PROB",
     "zconf": "no column ZCONF",
