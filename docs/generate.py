@@ -283,7 +283,7 @@ def _contract(name: str) -> str:
 USES: Mapping[str, str] = {
     "likelihood": "class, redshift and uncertainty of any optical spectrum with errors",
     "zspec": "the same as `likelihood`, with a network that proposes what is then fitted",
-    "gasnet2": "fine classes of the survey's spectra; small weights: z good to some thousandths",
+    "gasnet2": "fine classes of the survey's spectra; small weights: rough z",
     "slitless-bnn": "redshifts of slitless spectra, with what the network does not know in ZERR",
 }
 """What a model of each estimator is for."""
