@@ -36,6 +36,8 @@ from zspec.estimators.likelihood import Likelihood, resolution
 from zspec.likelihood.basis import LIGHT, PIXEL_LN, Basis, blur, broadened
 from zspec.likelihood.calibration import Calibration
 from zspec.likelihood.labelled import listed
+from zspec.likelihood.pixels import NPOLY
+from zspec.likelihood.scan import CALIBRATED
 from zspec.likelihood.scatter import FLOOR
 from zspec.likelihood.solve import broadening
 from zspec.likelihood.templates import read_template
@@ -53,8 +55,6 @@ RIGHT = {"GALAXY": 1000.0, "QSO": 3000.0, "STAR": 1000.0}
 """km/s."""
 FILES = {"sdss": ("sdss/spectra/spec-*.fits", 8), "desi": ("desi/coadd-*.fits", 8)}
 """Where noise comes from, below data/, and of how many spectra."""
-TILT = 0.1
-"""Standard deviation of each polynomial of an arm, relative to the mean flux."""
 EFFICIENT = 5.0
 """SNR above which ``eff`` must be within its limits."""
 DRAWS = 400
@@ -221,24 +221,28 @@ def _basis_of(bases: Sequence[Basis], spectype: str, name: str) -> int:
 
 
 def observe(drawn: Drawn, seen: Instrument, snr: float, rng: np.random.Generator) -> Truth:
-    """Spectra of this median SNR per Å, with the noise of the instrument."""
+    """Spectra of this median SNR per Å, with the noise of the instrument.
+
+    Polynomials are drawn from the fitter's prior of them.
+    """
     waves = [arm.wave for arm in seen.arms]
     n = len(drawn.z)
+    root = [np.sqrt(arm.ivar.astype(np.float64)) for arm in seen.arms]
     flux, tilted = [], []
-    for wave in waves:
+    order = np.arange(NPOLY)
+    for wave, weight in zip(waves, root, strict=True):
         model = sampled(drawn, wave)
         x = np.log(wave / wave[0]) / np.log(wave[-1] / wave[0]) * 2 - 1
+        basis = np.polynomial.legendre.legvander(x, NPOLY - 1) * np.sqrt(2 * order + 1)
+        level = np.average(model, axis=1, weights=weight[0] ** 2)
+        tilt = CALIBRATED * level[:, None] * rng.standard_normal((n, NPOLY))
         flux.append(model)
-        tilted.append(TILT * rng.standard_normal((n, 3)) @ np.polynomial.legendre.legvander(x, 2).T)
-    level = np.abs(np.median(np.concatenate(flux, 1), axis=1, keepdims=True))
-    root = [np.sqrt(arm.ivar.astype(np.float64)) for arm in seen.arms]
+        tilted.append(tilt @ basis.T)
     per = [np.gradient(wave) ** 0.5 for wave in waves]
-    parts = [
-        np.abs(f + level * t) * r / p for f, t, r, p in zip(flux, tilted, root, per, strict=True)
-    ]
+    parts = [np.abs(f + t) * r / p for f, t, r, p in zip(flux, tilted, root, per, strict=True)]
     good = np.concatenate([arm.ivar[0] > 0 for arm in seen.arms])
     scale = np.median(np.concatenate(parts, 1)[:, good], axis=1, keepdims=True) / snr
-    return _noisy(drawn, seen, [f / scale for f in flux], [level * t / scale for t in tilted], rng)
+    return _noisy(drawn, seen, [f / scale for f in flux], [t / scale for t in tilted], rng)
 
 
 def sampled(drawn: Drawn, wave: Array) -> Array:

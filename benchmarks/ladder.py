@@ -108,7 +108,7 @@ def ladder(rows: Sequence[Rung]) -> list[str]:
         "| SNR divided by | right | ZWARN 0 | ZWARN 0 of the right | right of ZWARN 0 |",
         "|---|---|---|---|---|",
     ]
-    for step in LADDER:
+    for step in sorted({row.step for row in rows}):
         mine = [row for row in rows if row.step == step]
         right = np.array([row.right for row in mine])
         passed = np.array([row.zwarn == 0 for row in mine])
@@ -120,14 +120,21 @@ def ladder(rows: Sequence[Rung]) -> list[str]:
 
 
 def confidence(rows: Sequence[Rung]) -> list[str]:
-    """Calibration of ZCONF over the whole ladder and at the spectra's own SNR."""
+    """Calibration of ZCONF over the whole ladder, parts of it and at the spectra's own SNR."""
     own = [row for row in rows if row.step == 1]
+    learned = [row for row in rows if row.step <= max(LADDER)]
     out = [
         "| rows | n | good | ECE | log loss | of the base rate | AUC |",
         "|---|---|---|---|---|---|---|",
     ]
     worse = [row for row in rows if row.step > 1]
-    for name, mine in (("whole ladder", rows), ("noise added", worse), ("own SNR", own)):
+    parts = {
+        "whole ladder": rows,
+        "noise added": worse,
+        f"SNR divided by up to {max(LADDER)}, as in learning": learned,
+        "own SNR": own,
+    }
+    for name, mine in parts.items():
         p = np.array([row.zconf for row in mine])
         good = np.array([row.good for row in mine])
         base = log_loss(np.full(len(good), good.mean()), good)

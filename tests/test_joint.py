@@ -325,7 +325,7 @@ def test_what_the_network_proposes_is_fitted(likelihood: Likelihood, mocks: Spec
 def test_what_is_proposed_shares_the_scan(likelihood: Likelihood, mocks: Spectra) -> None:
     """A new minimum stands there once, as wide as its basin, which is no part of the rest."""
     faint, bases = noisy(mocks, 100.0), likelihood.bases
-    said = told(faint, [("GALAXY", z) for z in (0.3, 0.6, 1.1)])
+    said = told(faint, [("GALAXY", z) for z in (0.3, 0.62, 1.1)])
     beside = said.log_q.roll(4, 2)  # a second peak, whose window holds the same minimum
     said = dataclasses.replace(said, log_q=torch.logaddexp(said.log_q, beside) - math.log(2))
     given = (native(faint.arms), bases, posterior.measure(bases), 0.0, True)
@@ -340,7 +340,7 @@ def test_what_is_proposed_shares_the_scan(likelihood: Likelihood, mocks: Spectra
         assert int(known.sum()) == int(before.shift[row, own].isfinite().sum()) + 1
         assert bool((places[known].sort().values.diff() > bases[label].separation).all())
         sigma, basin = made.sigma[row, mine], made.basin[row, mine]
-        level = (made.value[row, mine] - posterior.spacious(sigma, basin))[known]
+        level = (made.value[row, mine] - posterior.spacious(sigma, basin, one.step))[known]
         masses = torch.cat([level - 2 * basin[known].log(), made.rest[row, [label]]])
         whole = posterior.total(one.values[row, [at]])[0] - 2 * math.log(one.step)
         assert float(posterior.total(masses[None])) == pytest.approx(float(whole), abs=1e-6)

@@ -19,7 +19,7 @@ from zspec.evaluation.densities import read_densities
 from zspec.evaluation.frame import open_frame
 from zspec.evaluation.measure import Settings, evaluate
 from zspec.evaluation.sample import Choice, Columns, assemble
-from zspec.likelihood import conformal, scan, scatter, stretch
+from zspec.likelihood import conformal, scan, scatter, stretch, wings
 from zspec.likelihood.basis import LIGHT, STEP
 from zspec.likelihood.calibration import Calibration
 from zspec.metrics import choose
@@ -399,12 +399,29 @@ def test_one_number_of_an_older_checkpoint_is_a_knot() -> None:
     assert again == kept
 
 
-def test_a_peak_that_calibration_widened_is_as_wide_in_p_of_z(shipped: Likelihood) -> None:
-    """600 km/s are many steps of the scan, which does not know of them."""
-    wide = dataclasses.replace(shipped.calibration, scatter={"GALAXY": ((0.0, 2e-3),)})
-    data = mixture(shipped)[:1]
-    said = shipped.calibrated_by(wide).predict(Chunk(data), PDF)
+def test_tails_are_learned_where_there_are_any() -> None:
+    rng = np.random.default_rng(10)
+    normal, heavy = rng.standard_normal((2, 3000))
+    heavy[:300] *= 5
+    found = wings.learn(["STAR"] * 3000 + ["QSO"] * 3000, np.concatenate([normal, heavy]))
+    assert set(found) == {"QSO"}
+    assert found["QSO"] == (pytest.approx(0.1, abs=0.03), pytest.approx(5, rel=0.2))
+
+
+@pytest.mark.parametrize(("tail", "times"), [({}, 1.0), ({"GALAXY": (0.2, 4.0)}, 2.0)])
+def test_a_peak_that_calibration_widened_is_as_wide_in_p_of_z(
+    shipped: Likelihood, tail: dict[str, wings.Wing], times: float
+) -> None:
+    """600 km/s are many steps of the scan, which does not know of them; ZERR knows of no tails."""
+    knots = {"GALAXY": ((0.0, 2e-3),)}
+    kept = dataclasses.replace(shipped.calibration, scatter=knots, wings=tail).stored()
+    said = shipped.calibrated_by(Calibration.restore(kept)).predict(
+        Chunk(mixture(shipped)[:1]), PDF
+    )
     assert said.zpdf is not None
     u, p = said.zpdf.marginal(0)
     mean = np.trapezoid(p * u, u)
-    assert np.trapezoid(p * (u - mean) ** 2, u) ** 0.5 == pytest.approx(2e-3, rel=0.02)
+    assert np.trapezoid(p, u) == pytest.approx(1, abs=1e-3)
+    assert np.trapezoid(p * (u - mean) ** 2, u) ** 0.5 == pytest.approx(times * 2e-3, rel=0.02)
+    z = said.z[0, said.best[0]]
+    assert said.sigma[0, said.best[0]] == pytest.approx(2e-3 * (1 + z), rel=0.01)

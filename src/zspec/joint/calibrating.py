@@ -55,7 +55,7 @@ def confidence_table(
     rows, good = [], []
     for case in cases:
         order = case.ranked(1.0)
-        alone = likelihood_alone(case.found, case.proposed, case.bases, calibration)
+        alone = likelihood_alone(case.found, case.bases, calibration)
         given = (case.pixels, case.found, order, alone, case.proposed, case.bases)
         rows.append(confidence.features(*given))
         good.append(case.good(order))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from zspec.flags import ZWarn, where
 from zspec.joint.calibration import JointCalibration
 from zspec.joint.confidence import features
-from zspec.joint.posterior import joined, ranked
+from zspec.joint.posterior import joined, powers, ranked, weakened
 from zspec.joint.proposed import Proposed
 from zspec.likelihood.basis import PIXEL_LN, Basis
 from zspec.likelihood.confidence import probability
@@ -40,7 +40,7 @@ def judge(
     together = joined(found, proposed, bases, calibration.weights, wide)
     sigma = scattered(together.sigma, together, bases, calibration.fit)
     order = ranked(found, together, bases)
-    alone = likelihood_alone(found, proposed, bases, calibration)
+    alone = likelihood_alone(found, bases, calibration)
     zconf = None
     if calibration.confidence:
         table = features(pixels, found, order, alone, proposed, bases)
@@ -57,18 +57,15 @@ def judge(
         temper=1.0,
         zwarn=bits | where(far, ZWarn.OUT_OF_DISTRIBUTION),
         zconf=zconf,
+        wings=calibration.fit.wings,
     )
 
 
 def likelihood_alone(
-    found: Solutions, proposed: Proposed, bases: Sequence[Basis], calibration: JointCalibration
+    found: Solutions, bases: Sequence[Basis], calibration: JointCalibration
 ) -> Ranked:
-    """The order that the likelihood's part of the posterior would give, its minima as points."""
-    kinds = dict.fromkeys(proposed.kinds, 0.0)
-    silent = dataclasses.replace(calibration.weights, network=kinds, prior={}, nearby=0.0)
-    part = dataclasses.replace(found, scans=None)
-    points = torch.zeros_like(found.sigma)
-    return rank(joined(part, proposed, bases, silent, points), bases, 1.0)
+    """The order that the likelihood's part of the posterior would give."""
+    return rank(weakened(found, powers(found, calibration.weights)), bases, 1.0)
 
 
 def disagree(

@@ -44,18 +44,28 @@ def joined(
     calibrated; shifts and sigmas returned are those of likelihood and network together.
     """
     power = powers(found, weights)
-    level = found.null[:, None]
+    part = weakened(found, power)
     met = meet(found, proposed, bases, sigma)
     said = opinions(found, met, bases, weights)
     beyond = averages(found, proposed, bases, weights.floor)
     return dataclasses.replace(
-        found,
-        value=power * (found.value - level) - said,
-        rest=power * (found.rest - level) - _said(beyond, bases, weights),
-        null=torch.zeros_like(found.null),
+        part,
+        value=part.value - said,
+        rest=part.rest - _said(beyond, bases, weights),
         shift=met.shift,
         sigma=sigma * met.narrowed,
         scans=None if found.scans is None else _scans(found, proposed, bases, weights, power),
+    )
+
+
+def weakened(found: Solutions, power: torch.Tensor) -> Solutions:
+    """The likelihood's part of the joint posterior: its evidence to a ``power`` (n, 1)."""
+    level = found.null[:, None]
+    return dataclasses.replace(
+        found,
+        value=power * (found.value - level),
+        rest=power * (found.rest - level),
+        null=torch.zeros_like(found.null),
     )
 
 

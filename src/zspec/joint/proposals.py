@@ -117,8 +117,9 @@ def _weigh(
     rows = made.shift[:, mine[mine >= before]].isfinite().any(1).nonzero()[:, 0]
     at = (rows[:, None], mine)
     shift, sigma = made.shift[at], made.sigma[at]
-    level = made.value[at] - posterior.spacious(sigma, made.basin[at])
+    step = int(shifts[1] - shifts[0])
+    level = made.value[at] - posterior.spacious(sigma, made.basin[at], step)
     basin, rest = posterior.basins(values[rows], Minima(shift, level, sigma), shifts, apart)
-    made.value[at] = level + posterior.spacious(sigma, basin)
+    made.value[at] = level + posterior.spacious(sigma, basin, step)
     made.basin[at] = basin
     made.rest[rows, label] = rest

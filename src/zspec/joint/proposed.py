@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -98,12 +99,19 @@ class Proposed:
         """Of a bin, in ln(1 + z)."""
         return float(self.edges[1] - self.edges[0])
 
-    @property
+    @cached_property
     def mass(self) -> torch.Tensor:
         """(n, spectype, bin) probabilities, which sum to 1 where no limit cuts them."""
         return self.log_q.exp() * self.width
 
-    @property
+    @cached_property
+    def around(self) -> torch.Tensor:
+        """(n, spectype, bin) probability within ``NEAR`` bins of each."""
+        size = 2 * NEAR + 1
+        summed = torch.nn.functional.pad(self.mass, (NEAR + 1, NEAR)).cumsum(2)
+        return summed[..., size:] - summed[..., :-size]
+
+    @cached_property
     def highest(self) -> torch.Tensor:
         """(n, spectype, bin) ln of the density, the highest of each bin and its neighbours."""
         return torch.nn.functional.max_pool1d(self.log_q, 3, 1, 1)
@@ -165,9 +173,7 @@ class Proposed:
 
     def near(self, kind: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
         """(n, T) probability within ``NEAR`` bins of bins ``at`` of spectypes ``kind``."""
-        size = 2 * NEAR + 1
-        around = size * torch.nn.functional.avg_pool1d(self.mass, size, 1, NEAR)
-        return _pick(around, kind, at)
+        return _pick(self.around, kind, at)
 
     def peaks(self, count: int) -> Peaks:
         """The ``count`` highest maxima, more than ``NEAR`` bins from a higher one of the class."""

@@ -14,6 +14,7 @@ from typing import Any
 from zspec.likelihood.conformal import Scores
 from zspec.likelihood.scatter import Knots
 from zspec.likelihood.stretch import Factors
+from zspec.likelihood.wings import Wing
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Calibration:
     """By spectype: knots of the scatter that ZERR holds in quadrature."""
     stretch: Mapping[str, Factors] = field(default_factory=dict)
     """By spectype: knots of the factor by which the fit's sigma is too small where it is large."""
+    wings: Mapping[str, Wing] = field(default_factory=dict)
+    """By spectype: share and factor of the wider normal that p(z) has about a redshift."""
     temper: float = 1.0
     """Power of the evidence: below 1 it counts for less than it says."""
     delta: float = 16.0
@@ -51,7 +54,9 @@ class Calibration:
         confidence = tuple(kept.get("confidence", ()))
         scatter = {kind: _knots(value) for kind, value in kept.get("scatter", {}).items()}
         stretch = {kind: _knots(value) for kind, value in kept.get("stretch", {}).items()}
+        wings = {kind: (float(a), float(b)) for kind, (a, b) in kept.get("wings", {}).items()}
         known = {**kept, "confidence": confidence, "scatter": scatter, "stretch": stretch}
+        known["wings"] = wings
         if "own" in kept:
             known["own"] = (float(kept["own"][0]), float(kept["own"][1]))
         return cls(**known)

@@ -1,15 +1,16 @@
 """p(z): the shares of the posterior, spread over redshift as the fit and the scan say.
 
 A minimum whose sigma is no more than ``SMOOTH`` steps of the scan is a Gaussian about the final
-fit, on a grid of its own; the scan would not see it. A broader one, and what lies beyond all
+fit, with a wider one where errors have such wings, each on a grid of its own; the scan would not
+see it. A broader one, and what lies beyond all
 minima, has the shape of the scan. What each holds are its share and the rest's, so that p(z) agrees
 with PROB and with the shares of the candidates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from zspec.likelihood import posterior
 from zspec.likelihood.basis import PIXEL_LN, Basis
 from zspec.likelihood.ranking import weights
 from zspec.likelihood.solve import Solutions
+from zspec.likelihood.wings import Wing, of_each
 
 Array = NDArray[np.float64]
 
@@ -39,12 +41,16 @@ MARGIN = 8
 
 
 def densities(
-    found: Solutions, bases: Sequence[Basis], temper: float, own: torch.Tensor
+    found: Solutions,
+    bases: Sequence[Basis],
+    temper: float,
+    own: torch.Tensor,
+    wings: Mapping[str, Wing],
 ) -> Densities:
     """p(z) of n spectra, whose solutions kept their scans.
 
     Their sigma holds what calibration added; ``own`` (n, T) is the fit's. Shares are those of
-    :func:`~zspec.likelihood.ranking.weights`.
+    :func:`~zspec.likelihood.ranking.weights`. ``wings``, by spectype, are those of Gaussians.
     """
     share = weights(found, temper)
     size = len(found.label)
@@ -57,7 +63,11 @@ def densities(
             mass = _over_scan(peaks, label, apart, rest, one.values[:, j], one.shifts)
             spread.append((label, one.shifts, one.step, mass))
     limit = _limit(torch.cat([peaks.held, *(mass for *_, mass in spread)], 1))
-    parts = [_gaussians(peaks, limit)]
+    spectypes = [bases[label].spectype for label in found.label.tolist()]
+    wing, factor = (torch.from_numpy(each) for each in of_each(wings, spectypes))
+    broad = replace(peaks, held=peaks.held * wing, width=peaks.width * factor)
+    narrow = replace(peaks, held=peaks.held * (1 - wing))
+    parts = [_gaussians(one, limit) for one in (narrow, broad)]
     parts += [_runs(mass, limit, shifts, step, label) for label, shifts, step, mass in spread]
     rows, labels, starts, steps = (np.concatenate([p[i] for p in parts]) for i in range(4))
     values = [value for part in parts for value in part[4]]

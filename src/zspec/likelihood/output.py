@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,7 @@ from zspec.likelihood.ranking import Ranked, rank
 from zspec.likelihood.reasons import reasons
 from zspec.likelihood.refine import redshift, z_sigma
 from zspec.likelihood.solve import Solutions
+from zspec.likelihood.wings import Wing
 from zspec.survey import Arm
 
 
@@ -41,6 +42,8 @@ class Judged:
     zwarn: NDArray[np.int64]
     zconf: NDArray[np.float64] | None
     """None where it is not known."""
+    wings: Mapping[str, Wing]
+    """As in a calibration."""
 
 
 def judge(
@@ -60,6 +63,7 @@ def judge(
         temper=calibration.temper,
         zwarn=reasons(pixels, found, ranked, bases, calibration),
         zconf=zconf,
+        wings=calibration.wings,
     )
 
 
@@ -148,7 +152,8 @@ class Output:
         if self.bound is not None:
             self.bound[rows] = of_fits(judged.pixels, found, ranked, bases, width)
         if self.parts is not None:
-            self.parts.append((rows, densities(found, bases, judged.temper, judged.sigma)))
+            made = densities(found, bases, judged.temper, judged.sigma, judged.wings)
+            self.parts.append((rows, made))
 
     def _fill_classes(self, rows: NDArray[np.intp], found: Solutions) -> None:
         """Best redshift of every class; NaN where it was not looked for."""

@@ -27,12 +27,13 @@ Array = NDArray[np.float64]
 
 NPOLY = 3
 """Nuisance polynomials of each arm: offset, slope and curvature in log λ."""
-START = 128
+START = 120
 """Windows start at multiples of this many grid pixels, so that spectra share their tables."""
 ALIKE = 1e-6
 """Grid pixels: native pixels whose distances, or places, differ from the grid's by less are its."""
-LENGTH = 256
-"""Windows have multiples of this many grid pixels, for the same reason."""
+LENGTH = 240
+"""Windows have multiples of this many grid pixels, for the same reason; a whole number of steps of
+every scan."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ less ln det of the prior, makes classes with different numbers of vectors compar
 amplitude is that of the mean spectrum alone; the final fit finds it in two rounds, which here
 gained nothing. All in float64: float32 moved minima of quasars.
 
-What makes it fast: classes are scanned in steps of up to four grid pixels (the final fit, on native
+What makes it fast: classes are scanned in steps of up to six grid pixels (the final fit, on native
 pixels, does the rest); stars, with few shifts, in short blocks and all types at once.
 """
 
@@ -49,13 +49,14 @@ BUDGET = 4_000_000
 """Complex numbers that one block of spectra may hold per class: about 64 MB."""
 DEVICE_BUDGET = 200_000_000
 """The same beside a CPU, where small blocks leave most of a device idle: about 3 GB."""
-STEPS = {"GALAXY": 2, "QSO": 4, "STAR": 1}
+STEPS = {"GALAXY": 3, "QSO": 6, "STAR": 1}
 """Grid pixels per step of the scan, by spectype: quasars' lines are broad, and the final fit finds
 the exact minimum between steps. (redrock's steps are 3, 5 and less than 1.)"""
 EVEN = 64
 """Lengths of transforms are multiples of it: odd ones, as 3375 = 15³, take twice as long."""
-FEW = 256
-"""Where a scan has fewer shifts than this, signals are cut into blocks of so many pixels."""
+FEW = 240
+"""Where a scan has fewer shifts than this, signals are cut into blocks of so many pixels. Windows
+hold a whole number of them."""
 
 
 @dataclass(frozen=True)
@@ -267,6 +268,11 @@ def scan_all(
         groups.setdefault(key, []).append(number)
     for (_, sigma, step), mine in groups.items():
         yield mine, together(sums, extra, [bases[i] for i in mine], sigma, step)
+
+
+def steps(bases: Sequence[Basis]) -> torch.Tensor:
+    """(basis,) grid pixels between the values of the scan of each."""
+    return torch.tensor([STEPS[basis.spectype] for basis in bases])
 
 
 def together(sums: Sums, extra: Nuisance, bases: Sequence[Basis], sigma: float, step: int) -> Scan:

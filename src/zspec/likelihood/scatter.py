@@ -21,11 +21,10 @@ LEAST = 25
 """Redshifts to a knot at least: its scatter is then known to 20 %."""
 MOST = 12
 """Knots of a spectype."""
-SHARE = 0.8
-"""Of the offsets, which a normal's are to hold as many of. Their tails are heavier than a normal's:
-to match the median left 12 to 17 % of simulated quasars beyond 95 %, to match 95 % would trust
-every label."""
-REACH = 1.2816
+SHARE = 0.6827
+"""Of the offsets, which a normal's are to hold as many of. Tails that are heavier than a normal's
+are for :mod:`~zspec.likelihood.wings`."""
+REACH = 1.0
 """Sigmas within which a normal has ``SHARE``."""
 FLOOR = 2.2e-5
 """6.6 km/s, in quadrature: taken, not measured. Labels of the same spectra cannot tell of an error

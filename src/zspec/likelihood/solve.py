@@ -201,13 +201,14 @@ def searched(
         labels += [number for number in mine for _ in range(count)]
     shift, value, sigma = (torch.cat(each, dim=1).cpu() for each in zip(*parts, strict=True))
     basin = torch.cat(basins, dim=1).cpu()
+    steps = scan.steps(bases)[labels]
     nan = torch.full_like(value, torch.nan)
     no = torch.zeros_like(value, dtype=torch.bool)
     return Solutions(
         label=torch.tensor(labels),
         shift=shift,
         sigma=sigma,
-        value=value + posterior.spacious(sigma, basin),
+        value=value + posterior.spacious(sigma, basin, steps),
         basin=basin,
         rest=rest,
         null=extra.null.cpu(),
@@ -286,7 +287,7 @@ def _store(
     for name in STORED:
         getattr(found, name)[place] = getattr(fit, name).cpu()
     shift, sigma = found.shift[place], found.sigma[place]
-    width = posterior.spacious(sigma, found.basin[place])
+    width = posterior.spacious(sigma, found.basin[place], scan.steps(bases)[label])
     found.value[place] += _rarity(bases, label, shift) + priors[label] + width
     inside = (shift - before).abs() <= near
     found.settled[place] = fit.settled.cpu() & sigma.isfinite() & inside

@@ -164,6 +164,7 @@ def learned(
         model_error=error,
         stretch=factors,
         scatter=wide,
+        wings=widths.tails(both, factors, wide),
         temper=power,
         **strangeness(every, power),
         confidence=tuple(confidence.learn(table, good).tolist()),

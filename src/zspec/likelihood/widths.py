@@ -1,4 +1,4 @@
-"""What predictions of known objects teach about ZERR: its factor, its scatter, its intervals."""
+"""What predictions of known objects teach about ZERR: factor, scatter, tails and intervals."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zspec.likelihood import confidence, conformal, scatter, stretch
+from zspec.likelihood import confidence, conformal, scatter, stretch, wings
 from zspec.likelihood.conformal import Scores
 from zspec.likelihood.ranking import Ranked
 from zspec.likelihood.scatter import Knots
 from zspec.likelihood.stretch import Factors
+from zspec.likelihood.wings import Wing
 
 if TYPE_CHECKING:
     from zspec.likelihood.validate import Case
@@ -61,6 +62,26 @@ def scattering(every: Iterable[Case], factors: Mapping[str, Factors]) -> dict[st
     return scatter.learn(kinds, *np.array(rows, np.float64).reshape(-1, 3).T)
 
 
+def tails(
+    every: Iterable[Case], factors: Mapping[str, Factors], wide: Mapping[str, Knots]
+) -> dict[str, Wing]:
+    """How much heavier than a normal's the tails of right redshifts are, in units of ZERR.
+
+    At every SNR of the ladder; the label's own error is taken into account.
+    """
+    pulls, kinds = [], []
+    for case in every:
+        ranked = case.ranked(1.0)
+        kind = case.spectype(ranked)
+        if case.good(ranked) and kind == case.known.spectype:
+            sigma = np.hypot(_sigma(case, ranked, factors), _scatter(case, ranked, wide))
+            sigma = np.hypot(sigma, case.known.z_err / (1 + case.known.z))
+            if np.isfinite(sigma):
+                pulls.append(case.offset(ranked) / sigma)
+                kinds.append(kind)
+    return wings.learn(kinds, np.array(pulls, np.float64))
+
+
 def conformal_scores(
     every: Iterable[Case], power: float, factors: Mapping[str, Factors], wide: Mapping[str, Knots]
 ) -> Scores:
@@ -69,8 +90,7 @@ def conformal_scores(
     for case in every:
         ranked = case.ranked(power)
         kind, offset = case.spectype(ranked), case.offset(ranked)
-        z = (1 + case.known.z) * np.exp(offset) - 1
-        sigma = np.hypot(_sigma(case, ranked, factors), scatter.at(wide, kind, z))
+        sigma = np.hypot(_sigma(case, ranked, factors), _scatter(case, ranked, wide))
         rows.append((float(confidence.median_snr(case.pixels)), float(abs(offset) / sigma)))
         kinds.append(kind)
     snr, scores = np.array(rows, np.float64).reshape(-1, 2).T
@@ -81,3 +101,9 @@ def _sigma(case: Case, ranked: Ranked, factors: Mapping[str, Factors]) -> float:
     """Of ln(1 + z) of the best candidate, with the factor."""
     own = case.sigma(ranked)
     return own * float(stretch.at(factors, case.spectype(ranked), np.array(own)))
+
+
+def _scatter(case: Case, ranked: Ranked, wide: Mapping[str, Knots]) -> float:
+    """That of ln(1 + z) at the redshift of the best candidate."""
+    z = (1 + case.known.z) * np.exp(case.offset(ranked)) - 1
+    return float(scatter.at(wide, case.spectype(ranked), np.array(z)))
