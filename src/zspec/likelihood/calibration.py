@@ -28,7 +28,7 @@ class Calibration:
     stretch: Mapping[str, Factors] = field(default_factory=dict)
     """By spectype: knots of the factor by which the fit's sigma is too small where it is large."""
     wings: Mapping[str, Wing] = field(default_factory=dict)
-    """By spectype: share and factor of the wider normal that p(z) has about a redshift."""
+    """By spectype: share and width of the wider normal that p(z) has about a redshift."""
     temper: float = 1.0
     """Power of the evidence: below 1 it counts for less than it says."""
     delta: float = 16.0

@@ -64,8 +64,9 @@ def densities(
             spread.append((label, one.shifts, one.step, mass))
     limit = _limit(torch.cat([peaks.held, *(mass for *_, mass in spread)], 1))
     spectypes = [bases[label].spectype for label in found.label.tolist()]
-    wing, factor = (torch.from_numpy(each) for each in of_each(wings, spectypes))
-    broad = replace(peaks, held=peaks.held * wing, width=peaks.width * factor)
+    wing, more = (torch.from_numpy(each) for each in of_each(wings, spectypes))
+    wider = torch.hypot(peaks.width, more / PIXEL_LN)
+    broad = replace(peaks, held=peaks.held * wing, width=wider)
     narrow = replace(peaks, held=peaks.held * (1 - wing))
     parts = [_gaussians(one, limit) for one in (narrow, broad)]
     parts += [_runs(mass, limit, shifts, step, label) for label, shifts, step, mass in spread]

@@ -65,11 +65,9 @@ def scattering(every: Iterable[Case], factors: Mapping[str, Factors]) -> dict[st
 def tails(
     every: Iterable[Case], factors: Mapping[str, Factors], wide: Mapping[str, Knots]
 ) -> dict[str, Wing]:
-    """How much heavier than a normal's the tails of right redshifts are, in units of ZERR.
-
-    At every SNR of the ladder; the label's own error is taken into account.
-    """
-    pulls, kinds = [], []
+    """What tails right redshifts have beyond ZERR and the label's own error, at every SNR."""
+    rows: list[tuple[float, float]] = []
+    kinds: list[str] = []
     for case in every:
         ranked = case.ranked(1.0)
         kind = case.spectype(ranked)
@@ -77,9 +75,9 @@ def tails(
             sigma = np.hypot(_sigma(case, ranked, factors), _scatter(case, ranked, wide))
             sigma = np.hypot(sigma, case.known.z_err / (1 + case.known.z))
             if np.isfinite(sigma):
-                pulls.append(case.offset(ranked) / sigma)
+                rows.append((case.offset(ranked), float(sigma)))
                 kinds.append(kind)
-    return wings.learn(kinds, np.array(pulls, np.float64))
+    return wings.learn(kinds, *np.array(rows, np.float64).reshape(-1, 2).T)
 
 
 def conformal_scores(
