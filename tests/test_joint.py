@@ -21,11 +21,11 @@ from zspec.joint.meeting import meet
 from zspec.joint.posterior import CLOSEST, joined, opinions, powers, ranked, volume
 from zspec.joint.proposed import NEAR, Proposed, ask
 from zspec.joint.weights import Weights
-from zspec.likelihood import posterior
+from zspec.likelihood import posterior, scan
 from zspec.likelihood.basis import PIXEL_LN, STEP
 from zspec.likelihood.calibration import Calibration
 from zspec.likelihood.output import Output, judge
-from zspec.likelihood.pixels import native
+from zspec.likelihood.pixels import gather, native
 from zspec.likelihood.ranking import leading, rank
 from zspec.likelihood.solve import Solutions, scanned
 from zspec.proposal.model import Bins, Proposal, ProposalModel
@@ -359,6 +359,21 @@ def test_windows_agree_with_everything(likelihood: Likelihood, mocks: Spectra) -
     other = kinds[None] != kinds[fast.best][:, None]
     assert np.isnan(fast.z[other]).all()
     assert np.all(fast.prob[other] == 0)
+
+
+def test_windows_are_cut_out_of_the_scan(likelihood: Likelihood, mocks: Spectra) -> None:
+    """Inside, values are those of the whole scan, whether few shifts are wanted, many or none."""
+    pixels, basis = native(mocks.arms), likelihood.bases[0]
+    sums, extra = gather(pixels), scan.nuisance(pixels)
+    whole = scan.together(sums, extra, [basis], 0.0, scan.STEPS[basis.spectype])
+    inside = torch.zeros(3, len(whole.shifts), dtype=torch.bool)
+    inside[0, 300 : 300 + windows.FEW] = True
+    inside[1, 200 : 201 + windows.FEW] = True
+    made = windows._scan(sums, extra, basis, 0.0, inside)
+    assert torch.equal(made.shifts, whole.shifts)
+    torch.testing.assert_close(made.values[0, 0, inside[0]], whole.values[0, 0, inside[0]])
+    assert bool((made.values[0, 0, ~inside[0]] == math.inf).all())
+    torch.testing.assert_close(made.values[1:], whole.values[1:])
 
 
 def test_windows_hold_the_density(mocks: Spectra) -> None:

@@ -1,8 +1,8 @@
 """The likelihood in the network's windows alone.
 
-A spectrum is scanned for the spectypes that the network does not rule out, which is one for most:
-the scan is what costs most. What is fitted are the minima in the windows of redshift that hold
-nearly all of the network's density, which are one or two for most, and what it proposes there.
+A spectrum is scanned for the spectypes that the network does not rule out, which is one for most,
+and in the windows of redshift that hold nearly all of its density, which are one or two for most.
+What is fitted are the minima there, and what it proposes.
 """
 
 from __future__ import annotations
@@ -17,14 +17,27 @@ import torch
 from zspec.joint.proposals import with_proposals
 from zspec.joint.proposed import Proposed
 from zspec.likelihood.basis import PIXEL_LN, Basis
-from zspec.likelihood.pixels import Native, gather
-from zspec.likelihood.scan import Scan, nuisance
-from zspec.likelihood.solve import NMINIMA, Solutions, searched
+from zspec.likelihood.pixels import Native, Sums, gather
+from zspec.likelihood.scan import (
+    STEPS,
+    Nuisance,
+    Scan,
+    apart,
+    nuisance,
+    places,
+    scan_all,
+    together,
+)
+from zspec.likelihood.solve import NMINIMA, Solutions, broadening, searched
 
 LEFT_OUT = 1e-3
 """Share of the network's density beyond its windows, and in a spectype that is not scanned."""
 DILATED = 2
 """Bins by which windows are widened on either side."""
+FEW = 40
+"""Shifts of a window at most that are looked at one by one; of more, all at once cost less."""
+MANY = 400
+"""Shifts of a scan at least that windows are cut out of: short ones, as of stars, cost little."""
 
 
 def windows(
@@ -45,13 +58,47 @@ def windows(
         rows = wanted[:, proposed.kinds.index(kind)].nonzero()[:, 0]
         if len(rows):
             own, at = [bases[number] for number in mine], rows.to(pixels.flux.device)
-            part = searched(sums[at], extra[at], own, priors[mine], resolution, True)
+            widths = [broadening(basis, resolution) for basis in own]
+            scans = _scans(sums[at], extra[at], own, widths, proposed[rows])
+            part = searched(scans, extra.null[at], own, priors[mine], True)
             _place(found, part, rows, mine)
     found = dataclasses.replace(with_proposals(found, proposed, bases), scans=None)
     inside = _inside(found, proposed, bases)
     some = (inside & found.value.isfinite()).any(1, keepdim=True)
     found.value = torch.where(inside | ~some, found.value, math.inf)
     return found
+
+
+def _scans(
+    sums: Sums,
+    extra: Nuisance,
+    bases: Sequence[Basis],
+    widths: Sequence[float],
+    proposed: Proposed,
+) -> Iterator[tuple[list[int], Scan]]:
+    """Scans of the bases of one spectype: of a wide range in the network's windows alone."""
+    step = STEPS[bases[0].spectype]
+    column, known = proposed.kinds.index(bases[0].spectype), within(proposed)
+    for number, (basis, width) in enumerate(zip(bases, widths, strict=True)):
+        shifts = places(basis, step)
+        if len(shifts) < MANY:
+            yield from scan_all(sums, extra, bases, widths)
+            return
+        inside = known[:, column, proposed.bins(shifts * PIXEL_LN)].double()
+        beside = torch.nn.functional.max_pool1d(inside, 3, 1, 1) > 0  # what makes a minimum one
+        yield [number], _scan(sums, extra, basis, width, beside.to(sums.weight.device))
+
+
+def _scan(sums: Sums, extra: Nuisance, basis: Basis, width: float, inside: torch.Tensor) -> Scan:
+    """One scan where ``inside`` (n, S), inf elsewhere; all of it where that is much or none."""
+    count, step = inside.sum(1), STEPS[basis.spectype]
+    few = (count > 0) & (count <= FEW)
+    out = Scan(torch.empty(len(few), 1, inside.shape[1]).to(sums.square), places(basis, step), step)
+    if few.any():
+        out.values[few] = apart(sums[few], extra[few], basis, width, step, inside[few]).values
+    if not few.all():
+        out.values[~few] = together(sums[~few], extra[~few], [basis], width, step).values
+    return out
 
 
 def spectypes(proposed: Proposed, known: set[str]) -> torch.Tensor:
@@ -109,10 +156,10 @@ def _place(found: Solutions, part: Solutions, rows: torch.Tensor, mine: Sequence
             getattr(found, name)[rows[:, None], there] = getattr(part, name)[:, own]
     found.rest[rows[:, None], torch.tensor(mine)] = part.rest
     found.null[rows] = part.null
-    found.scans = (*(found.scans or ()), *_scans(part, rows, mine, len(found.null)))
+    found.scans = (*(found.scans or ()), *_spread(part, rows, mine, len(found.null)))
 
 
-def _scans(
+def _spread(
     part: Solutions, rows: torch.Tensor, mine: Sequence[int], n: int
 ) -> Iterator[tuple[tuple[int, ...], Scan]]:
     """Scans of some rows of n as of all; inf in the others."""

@@ -102,14 +102,12 @@ def tables(
     bases: tuple[Basis, ...], window: Window, sigma: float, step: int, device: torch.device
 ) -> Tables:
     """What correlations with ``bases`` need, broadened by ``sigma`` grid pixels, every ``step``."""
-    low, high = (math.floor(bases[0].shifts[0] / step), math.ceil(bases[0].shifts[1] / step))
-    count, length = high - low + 1, window.length // step
+    shifts = places(bases[0], step)
+    count, length = len(shifts), window.length // step
     block = FEW // step if count < FEW // step else length
     size = EVEN * fft.next_fast_len(-(-(block + count - 1) // EVEN), real=True)
-    start, wide = window.start - high * step, window.length + (count - 1) * step
     most = max(len(basis.vectors) for basis in bases)
-    rest = torch.stack([_widened(placed(basis, start, wide, sigma), most) for basis in bases])
-    rest = rest.view(*rest.shape[:2], -1, step).mean(-1)  # (G, K, wide / step)
+    rest = torch.stack([_widened(_stretch(basis, window, sigma, step), most) for basis in bases])
     k, m = torch.triu_indices(most, most)
     cut = rest.unfold(-1, block + count - 1, block).movedim(-2, 0)  # (block, G, K, block + S - 1)
     precision = torch.stack([certain(basis.precision, most)[k, m] for basis in bases])
@@ -121,8 +119,25 @@ def tables(
         pairs=torch.stack([k, m]),
         precision=precision.to(device),
         size=size,
-        shifts=(torch.arange(low, high + 1, dtype=torch.float64) * step).to(device),
+        shifts=shifts.to(device),
     )
+
+
+def places(basis: Basis, step: int) -> torch.Tensor:
+    """(S,) shifts of a scan: every ``step`` grid pixels, to both ends of a basis' range."""
+    low, high = math.floor(basis.shifts[0] / step), math.ceil(basis.shifts[1] / step)
+    return torch.arange(low, high + 1, dtype=torch.float64) * step
+
+
+@lru_cache(maxsize=128)
+def _stretch(basis: Basis, window: Window, sigma: float, step: int) -> torch.Tensor:
+    """(K, length / step + S - 1) vectors in bins of ``step``, all that a window meets at S shifts.
+
+    At the last shift it sees the first bins.
+    """
+    shifts = places(basis, step)
+    start, wide = window.start - int(shifts[-1]), window.length + (len(shifts) - 1) * step
+    return placed(basis, start, wide, sigma).view(len(basis.vectors), -1, step).mean(-1)
 
 
 def _widened(vectors: torch.Tensor, count: int) -> torch.Tensor:
@@ -283,13 +298,50 @@ def together(sums: Sums, extra: Nuisance, bases: Sequence[Basis], sigma: float, 
     per_row = groups * (pairs + (extra.fitted.shape[1] + 1) * vectors)
     budget = BUDGET if sums.weight.is_cpu else DEVICE_BUDGET
     block = max(1, budget // (per_row * table.size))
-    given = (sums.weight[:, None], sums.weighted[:, None], extra.weighted)
-    signals = torch.cat([_binned(each, step) for each in given], 1)  # (n, 2 + P, length / step)
-    level = sums.square - (extra.fitted**2).sum(1)
+    signals, level = _signals(sums, extra, step)
     values = torch.empty(len(level), groups, len(table.shifts)).to(level)
     for rows in (slice(i, i + block) for i in range(0, len(level), block)):
         values[rows] = _scan(signals[rows], level[rows], extra.fitted[rows], table)
     return Scan(values, table.shifts, step)
+
+
+def apart(
+    sums: Sums, extra: Nuisance, basis: Basis, sigma: float, step: int, wanted: torch.Tensor
+) -> Scan:
+    """The scan of one basis at the shifts that are ``wanted`` (n, S) alone; inf at the others.
+
+    Products of vectors, shift by shift: where few are wanted that costs less than transforms.
+    """
+    shifts, length = places(basis, step), sums.window.length // step
+    signals, level = _signals(sums, extra, step)
+    bins = _stretch(basis, sums.window, sigma, step).to(signals.device).unfold(1, length, 1)
+    packed, cross = [], []
+    upper = torch.triu_indices(len(bins), len(bins))
+    for signal, mine in zip(signals, wanted, strict=True):
+        vectors = bins[:, len(shifts) - 1 - mine.nonzero()[:, 0]].movedim(0, 1)  # (s, K, length)
+        products = (vectors * signal[0]) @ vectors.mT
+        packed.append(products[:, upper[0], upper[1]])
+        cross.append((vectors @ signal[1:].T).mT)
+    row = wanted.nonzero()[:, 0]
+    found = _evidence(
+        torch.cat(cross)[..., None],
+        torch.cat(packed)[..., None],
+        extra.fitted[row],
+        basis.precision.to(signals)[upper[0], upper[1]].expand(len(row), -1),
+    )
+    values = torch.full(wanted.shape, math.inf).to(signals)
+    values[wanted] = level[row] + found[:, 0]
+    return Scan(values[:, None], shifts.to(signals.device), step)
+
+
+def _signals(sums: Sums, extra: Nuisance, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(n, 2 + P, length / step) weights, weighted data and polynomials; and (n,) level.
+
+    ``level`` is chi2 of the polynomials alone.
+    """
+    given = (sums.weight[:, None], sums.weighted[:, None], extra.weighted)
+    level = sums.square - (extra.fitted**2).sum(1)
+    return torch.cat([_binned(each, step) for each in given], 1), level
 
 
 def _binned(values: torch.Tensor, step: int) -> torch.Tensor:
@@ -300,28 +352,35 @@ def _binned(values: torch.Tensor, step: int) -> torch.Tensor:
 def _scan(
     signals: torch.Tensor, level: torch.Tensor, fitted: torch.Tensor, table: Tables
 ) -> torch.Tensor:
-    """(n, G, S) one block of :func:`scan`.
-
-    ``signals``: (n, 2 + P, length) weights, weighted data and polynomials; ``level``: (n,) chi2 of
-    the polynomials alone.
-    """
+    """(n, G, S) one block of :func:`scan`; see :func:`_signals`."""
     n, groups, count = len(signals), table.groups, len(table.shifts)
     spectrum = torch.fft.rfft(signals.view(*signals.shape[:2], -1, table.block), table.size)
     cross = _correlate(spectrum[:, 1:], table.first, table)  # (n, 1 + P, G, K, S)
     packed = _correlate(spectrum[:, :1], table.products, table)[:, 0].flatten(0, 1)
     cross = cross.movedim(2, 1).flatten(0, 1)  # (n * G, 1 + P, K, S)
-    linear, known = cross[:, 0], fitted.repeat_interleave(groups, 0)  # known: (n * G, P)
-    scale = amplitude(linear[:, 0], packed[:, 0])  # (n * G, S)
+    known = fitted.repeat_interleave(groups, 0)  # (n * G, P)
+    values = _evidence(cross, packed, known, table.precision.repeat(n, 1))
+    return level[:, None, None] + values.view(n, groups, count)
+
+
+def _evidence(
+    cross: torch.Tensor, packed: torch.Tensor, known: torch.Tensor, precision: torch.Tensor
+) -> torch.Tensor:
+    """(m, S) what a basis changes in -2 ln evidence, from its products; they are destroyed.
+
+    ``cross``: (m, 1 + P, K, S) those with the data and the polynomials, whose coefficients are
+    ``known`` (m, P); ``packed``: (m, pairs, S) those with itself; ``precision``: (m, pairs).
+    """
+    linear = cross[:, 0]
+    scale = amplitude(linear[:, 0], packed[:, 0])  # (m, S)
     for p in range(known.shape[1]):
         overlap = cross[:, 1 + p]  # (n * G, K, S)
         linear.addcmul_(overlap, known[:, p, None, None], value=-1)
         subtract_outer(packed, overlap)
-    prior = table.precision.repeat(n, 1)[..., None].expand_as(packed)
-    packed.addcmul_(prior, scale.reciprocal()[:, None])
+    packed.addcmul_(precision[..., None].expand_as(packed), scale.reciprocal()[:, None])
     _lift(packed, linear.shape[1])
     explained, volume = quadratic(packed, linear)
-    values = occam(volume, scale, linear.shape[1]) - explained
-    return level[:, None, None] + values.view(n, groups, count)
+    return occam(volume, scale, linear.shape[1]) - explained
 
 
 def occam(volume: torch.Tensor, scale: torch.Tensor, size: int) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,7 +11,7 @@ import torch
 from zspec.likelihood import posterior, refine, scan
 from zspec.likelihood.basis import Basis
 from zspec.likelihood.noise import with_model_error
-from zspec.likelihood.pixels import Native, Sums, between, gather, trimmed
+from zspec.likelihood.pixels import Native, between, gather, trimmed
 
 NREFINE = 6
 """Candidates over all classes that get the final fit, besides the best of each spectype."""
@@ -169,23 +169,25 @@ def scanned(
     keep_scans: bool,
 ) -> Solutions:
     """The minima of all classes at all redshifts, not yet fitted."""
-    return searched(gather(pixels), scan.nuisance(pixels), bases, priors, resolution, keep_scans)
+    sums, extra = gather(pixels), scan.nuisance(pixels)
+    widths = [broadening(basis, resolution) for basis in bases]
+    scans = scan.scan_all(sums, extra, bases, widths)
+    return searched(scans, extra.null, bases, priors, keep_scans)
 
 
 def searched(
-    sums: Sums,
-    extra: scan.Nuisance,
+    scans: Iterable[tuple[list[int], scan.Scan]],
+    null: torch.Tensor,
     bases: Sequence[Basis],
     priors: torch.Tensor,
-    resolution: float,
     keep_scans: bool,
 ) -> Solutions:
-    """As :func:`scanned`, of spectra whose sums and polynomials are at hand."""
-    n, widths = len(sums.square), [broadening(basis, resolution) for basis in bases]
+    """The minima of scans of n spectra, whose evidence of no object is ``null`` (n,)."""
+    n = len(null)
     parts, labels, basins = [], [], []
     rest = torch.zeros(n, len(bases), dtype=torch.float64)
     kept: list[tuple[tuple[int, ...], scan.Scan]] = []
-    for mine, one in scan.scan_all(sums, extra, bases, widths):
+    for mine, one in scans:
         basis, count = bases[mine[0]], NMINIMA[bases[mine[0]].spectype]
         first, own = int(one.shifts[0]), tuple(bases[i] for i in mine)
         rare = _rarities(own, first, len(one.shifts), one.step) + priors[mine, None]  # (G, S)
@@ -211,7 +213,7 @@ def searched(
         value=value + posterior.spacious(sigma, basin, steps),
         basin=basin,
         rest=rest,
-        null=extra.null.cpu(),
+        null=null.cpu(),
         fitted=no,
         chi2=nan,
         outliers=nan.clone(),
