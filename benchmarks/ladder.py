@@ -122,7 +122,7 @@ def ladder(rows: Sequence[Rung]) -> list[str]:
 def confidence(rows: Sequence[Rung]) -> list[str]:
     """Calibration of ZCONF over the whole ladder, parts of it and at the spectra's own SNR."""
     own = [row for row in rows if row.step == 1]
-    learned = [row for row in rows if row.step <= max(LADDER)]
+    taught = [row for row in rows if row.step <= max(LADDER)]
     out = [
         "| rows | n | good | ECE | log loss | of the base rate | AUC |",
         "|---|---|---|---|---|---|---|",
@@ -131,7 +131,7 @@ def confidence(rows: Sequence[Rung]) -> list[str]:
     parts = {
         "whole ladder": rows,
         "noise added": worse,
-        f"SNR divided by up to {max(LADDER)}, as in learning": learned,
+        f"SNR divided by up to {max(LADDER)}, as in learning": taught,
         "own SNR": own,
     }
     for name, mine in parts.items():

@@ -418,6 +418,19 @@ def test_p_of_z_agrees_with_prob(likelihood: Likelihood, mocks: Spectra) -> None
     np.testing.assert_allclose(total, said.prob, atol=5e-3)
 
 
+def test_p_of_z_has_the_tails_of_the_fit(likelihood: Likelihood, mocks: Spectra) -> None:
+    widths = []
+    for tails in ({}, {"GALAXY": (0.4, 0.003)}):
+        fit = dataclasses.replace(likelihood.calibration, wings=tails)
+        made = Joint(likelihood, Oracle(labels(mocks)), JointCalibration(fit=fit))
+        said = predict(made, mocks, frozenset({"zpdf"}))
+        assert said.zpdf is not None
+        u, p = said.zpdf.marginal(0)
+        mean = np.trapezoid(p * u, u)
+        widths.append(np.trapezoid(p * (u - mean) ** 2, u))
+    assert widths[1] - widths[0] == pytest.approx(0.4 * 0.003**2, rel=0.05)
+
+
 def test_fast_gives_no_p_of_z(likelihood: Likelihood, mocks: Spectra) -> None:
     """It looked at few redshifts."""
     made = Joint(likelihood, Oracle(labels(mocks)), JointCalibration())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -135,8 +136,7 @@ def test_a_finer_grid_changes_nothing(bare: Likelihood, monkeypatch: pytest.Monk
     fine = bare.predict(Chunk(data), PDF)
     assert coarse.zpdf is not None
     assert fine.zpdf is not None
-    # sums over the scan's steps know ln odds to 0.25, which moves a tie by 0.06
-    assert fine.prob == pytest.approx(coarse.prob, abs=0.06)
+    assert fine.prob == pytest.approx(coarse.prob, abs=0.04)  # of a tie: what scans see coarsely
     for row in (0, 3):
         assert quantiles(fine.zpdf, row) == pytest.approx(quantiles(coarse.zpdf, row), abs=2e-5)
 
@@ -407,8 +407,10 @@ def test_tails_are_learned_where_there_are_any() -> None:
     normal, heavy = rng.standard_normal((2, 3000)) * sigma
     heavy[:300] += 2e-3 * rng.standard_normal(300)
     both = np.concatenate([normal, heavy]), np.concatenate([sigma, sigma])
-    found = wings.learn(["STAR"] * 3000 + ["QSO"] * 3000, *both)
+    kinds, one = ["STAR"] * 3000 + ["QSO"] * 3000, np.ones(6000)
+    found = wings.learn(kinds, *both, one)
     assert set(found) == {"QSO"}
+    assert wings.learn(kinds, *both, one / 1e5) == {}  # so few say nothing
     assert found["QSO"] == (pytest.approx(0.1, abs=0.03), pytest.approx(2e-3, rel=0.2))
 
 
@@ -419,9 +421,8 @@ def test_a_peak_that_calibration_widened_is_as_wide_in_p_of_z(
     """600 km/s are many steps of the scan, which does not know of them; ZERR knows of no tails."""
     knots = {"GALAXY": ((0.0, 2e-3),)}
     kept = dataclasses.replace(shipped.calibration, scatter=knots, wings=tail).stored()
-    said = shipped.calibrated_by(Calibration.restore(kept)).predict(
-        Chunk(mixture(shipped)[:1]), PDF
-    )
+    again = Calibration.restore(json.loads(json.dumps(kept)))
+    said = shipped.calibrated_by(again).predict(Chunk(mixture(shipped)[:1]), PDF)
     assert said.zpdf is not None
     u, p = said.zpdf.marginal(0)
     mean = np.trapezoid(p * u, u)
@@ -429,3 +430,16 @@ def test_a_peak_that_calibration_widened_is_as_wide_in_p_of_z(
     assert np.trapezoid(p * (u - mean) ** 2, u) ** 0.5 == pytest.approx(times * 2e-3, rel=0.02)
     z = said.z[0, said.best[0]]
     assert said.sigma[0, said.best[0]] == pytest.approx(2e-3 * (1 + z), rel=0.01)
+
+
+def test_p_of_z_ends_where_the_range_does(shipped: Likelihood) -> None:
+    """Tails beyond a limit are no part of it, and what is left holds 1."""
+    wide = dataclasses.replace(shipped.calibration, wings={"GALAXY": (0.4, 0.01)})
+    made = shipped.calibrated_by(wide).limited({"GALAXY": (0.29, 0.5)})
+    said = made.predict(Chunk(mixture(shipped)[:1]), PDF)
+    assert said.zpdf is not None
+    u, p = said.zpdf.marginal(0)
+    known = u[p > 0]
+    assert np.log(1.29) - 1e-4 < known[0] < np.log(1.30) - 5e-3
+    assert known[-1] > np.log(1.30) + 0.02
+    assert np.trapezoid(p, u) == pytest.approx(1, abs=1e-3)

@@ -27,7 +27,7 @@ from zspec.likelihood import (
     validate,
     widths,
 )
-from zspec.likelihood.basis import STEP, Basis
+from zspec.likelihood.basis import LIGHT, PIXEL_KMS, STEP, Basis
 from zspec.likelihood.calibration import Calibration
 from zspec.likelihood.mocks import mocks
 from zspec.survey import Arm, Spectra
@@ -301,6 +301,44 @@ def test_mocks_teach_sigma_and_not_what_is_strange(shipped: Likelihood) -> None:
     assert scatter.at(alone.scatter, "GALAXY", at) < 5e-5
     assert scatter.at(both.scatter, "GALAXY", at) == pytest.approx(0.0003 / 1.3, rel=0.3)
     assert (both.misfit, both.own, both.confidence) == (alone.misfit, alone.own, alone.confidence)
+
+
+def test_tails_are_what_labels_know_and_no_other_peak_holds(shipped: Likelihood) -> None:
+    """Each object counts once; what another candidate holds, and an error of the label, is none."""
+    fitter = shipped.calibrated_by(Calibration(0.02))
+    data = seen(galaxy(shipped, 0.3), 0.3)
+    one = next(validate.cases([validate.Known("", "GALAXY", 0.3, 0.0, data)], [fitter] * 5, (1,)))
+
+    def case(key: str, off: float = 0.0, error: float = 0.0) -> validate.Case:
+        known = dataclasses.replace(one.known, key=key, z=0.3 + off, z_err=error)
+        return dataclasses.replace(one, known=known)
+
+    right = [case(str(i), 1e-6 * i) for i in range(40)]
+    far = [case(f"far {i}", 0.001) for i in range(6)]
+    share, width = widths.tails([*right, *far], {}, {})["GALAXY"]
+    assert share == pytest.approx(6 / 46, rel=0.3)
+    assert width == pytest.approx(0.001 / 1.3, rel=0.3)
+    assert widths.tails(right, {}, {}) == {}
+    assert (
+        widths.tails([*right, *(case("far", 0.001) for _ in range(6))], {}, {})["GALAXY"][0] < 0.06
+    )
+    assert widths.tails([*right, *(case(f"{i}", 0.001, 0.001) for i in range(6))], {}, {}) == {}
+
+
+def test_what_another_candidate_holds_is_no_tail(shipped: Likelihood) -> None:
+    """Two candidates of a star, 200 km/s apart, of which the label is at either or at none."""
+    fitter = shipped.calibrated_by(Calibration(0.02))
+    known = validate.Known("", "STAR", 0.0, 0.0, seen(galaxy(shipped, 0.3), 0.3))
+    case = next(validate.cases([known], [fitter] * 5, (1,)))
+    first, second = case.ranked(1.0).column[0, :2].tolist()
+    own = {name: getattr(case.found, name).clone() for name in ("label", "shift")}
+    found = dataclasses.replace(case.found, **own)
+    found.label[[first, second]] = [basis.spectype for basis in case.bases].index("STAR")
+    found.shift[0, [first, second]] = torch.tensor([0.0, 200 / PIXEL_KMS], dtype=torch.float64)
+    order = case.ranked(1.0)
+    for velocity, expected in ((0, False), (90, False), (150, True), (200, True), (400, False)):
+        there = dataclasses.replace(known, z=math.expm1(velocity / LIGHT))
+        assert dataclasses.replace(case, found=found, known=there).elsewhere(order) is expected
 
 
 def test_a_calibration_is_learned_and_kept(shipped: Likelihood, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from zspec.flags import ZWarn, where
 from zspec.joint.calibration import JointCalibration
 from zspec.joint.confidence import features
-from zspec.joint.posterior import joined, powers, ranked, weakened
+from zspec.joint.posterior import joined, powers, ranked, to_power
 from zspec.joint.proposed import Proposed
 from zspec.likelihood.basis import PIXEL_LN, Basis
 from zspec.likelihood.confidence import probability
@@ -65,7 +65,7 @@ def likelihood_alone(
     found: Solutions, bases: Sequence[Basis], calibration: JointCalibration
 ) -> Ranked:
     """The order that the likelihood's part of the posterior would give."""
-    return rank(weakened(found, powers(found, calibration.weights)), bases, 1.0)
+    return rank(to_power(found, powers(found, calibration.weights)), bases, 1.0)
 
 
 def disagree(

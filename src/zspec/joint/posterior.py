@@ -44,7 +44,7 @@ def joined(
     calibrated; shifts and sigmas returned are those of likelihood and network together.
     """
     power = powers(found, weights)
-    part = weakened(found, power)
+    part = to_power(found, power)
     met = meet(found, proposed, bases, sigma)
     said = opinions(found, met, bases, weights)
     beyond = averages(found, proposed, bases, weights.floor)
@@ -58,7 +58,7 @@ def joined(
     )
 
 
-def weakened(found: Solutions, power: torch.Tensor) -> Solutions:
+def to_power(found: Solutions, power: torch.Tensor) -> Solutions:
     """The likelihood's part of the joint posterior: its evidence to a ``power`` (n, 1)."""
     level = found.null[:, None]
     return dataclasses.replace(

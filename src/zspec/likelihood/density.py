@@ -1,8 +1,8 @@
 """p(z): the shares of the posterior, spread over redshift as the fit and the scan say.
 
-A minimum whose sigma is no more than ``SMOOTH`` steps of the scan is a Gaussian about the final
-fit, with a wider one where errors have such wings, each on a grid of its own; the scan would not
-see it. A broader one, and what lies beyond all
+A minimum whose sigma is no more than ``SMOOTH`` steps of the scan, or that calibration made wider,
+is a Gaussian about the final fit, with a wider one where errors have tails, each on a grid of its
+own; the scan would not see it. A broader one, and what lies beyond all
 minima, has the shape of the scan. What each holds are its share and the rest's, so that p(z) agrees
 with PROB and with the shares of the candidates.
 """
@@ -34,6 +34,8 @@ REACH = 5.0
 """Sigmas on either side of a Gaussian that are kept."""
 PER_SIGMA = 4
 """Steps of its grid in one sigma: the lines between them are off by at most 0.8 % of the peak."""
+CLOSE = 1e-6
+"""Grid pixels: a peak so near an end is within it."""
 DROP = 1e-3
 """Share of the posterior that is left out at most, where it is lowest; the rest is scaled to 1."""
 MARGIN = 8
@@ -62,13 +64,14 @@ def densities(
             apart, rest = bases[label].separation, share[:, size + label]
             mass = _over_scan(peaks, label, apart, rest, one.values[:, j], one.shifts)
             spread.append((label, one.shifts, one.step, mass))
-    limit = _limit(torch.cat([peaks.held, *(mass for *_, mass in spread)], 1))
     spectypes = [bases[label].spectype for label in found.label.tolist()]
     wing, more = (torch.from_numpy(each) for each in of_each(wings, spectypes))
     wider = torch.hypot(peaks.width, more / PIXEL_LN)
     broad = replace(peaks, held=peaks.held * wing, width=wider)
     narrow = replace(peaks, held=peaks.held * (1 - wing))
-    parts = [_gaussians(one, limit) for one in (narrow, broad)]
+    limit = _limit(torch.cat([narrow.held, broad.held, *(mass for *_, mass in spread)], 1))
+    ends = torch.tensor([basis.ends for basis in bases], dtype=torch.float64)
+    parts = [_gaussians(one, limit, ends) for one in (narrow, broad)]
     parts += [_runs(mass, limit, shifts, step, label) for label, shifts, step, mass in spread]
     rows, labels, starts, steps = (np.concatenate([p[i] for p in parts]) for i in range(4))
     values = [value for part in parts for value in part[4]]
@@ -128,18 +131,22 @@ def _limit(masses: torch.Tensor) -> torch.Tensor:
     return padded.gather(1, below)
 
 
-def _gaussians(peaks: _Peaks, limit: torch.Tensor) -> Part:
-    """A segment for each minimum that holds more than ``limit`` (n, 1)."""
+def _gaussians(peaks: _Peaks, limit: torch.Tensor, ends: torch.Tensor) -> Part:
+    """A segment for each minimum that holds more than ``limit`` (n, 1), cut at its class' ``ends``.
+
+    ``ends``: (class, 2) grid pixels.
+    """
     row, column = (peaks.held > limit).nonzero(as_tuple=True)
     at = torch.arange(-REACH * PER_SIGMA, REACH * PER_SIGMA + 1, dtype=torch.float64) / PER_SIGMA
     shape = torch.exp(-at.square() / 2)
     shape[[0, -1]] = 0.0
-    shape /= shape.sum()
-    sigma = peaks.width[row, column]
+    sigma, middle, labels = peaks.width[row, column], peaks.shift[row, column], peaks.label[column]
+    place = middle[:, None] + sigma[:, None] * at
+    there = (place >= ends[labels, :1] - CLOSE) & (place <= ends[labels, 1:] + CLOSE)
+    inside = torch.where(there, shape, 0.0)
     step = sigma / PER_SIGMA
-    value = peaks.held[row, column, None] / (step * PIXEL_LN)[:, None] * shape
-    start = peaks.shift[row, column] - REACH * sigma
-    labels = peaks.label[column]
+    value = (peaks.held[row, column] / (step * PIXEL_LN) / inside.sum(1))[:, None] * inside
+    start = middle - REACH * sigma
     return row.numpy(), labels.numpy(), start.numpy(), step.numpy(), list(value.numpy())
 
 

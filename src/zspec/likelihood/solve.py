@@ -143,7 +143,7 @@ def solve(
     _store(found, fit, rows, columns, bases, priors)
     _level(found, before)
     ends = torch.tensor([bases[label].ends for label in found.label.tolist()], dtype=torch.float64)
-    found.shift = found.shift.clamp(ends[:, 0], ends[:, 1])  # a fit may end a fraction beyond
+    found.shift = found.shift.clamp(ends[:, 0], ends[:, 1])  # a scan, and a fit, may end beyond
     if with_model:
         value = guide.weigh(found) if guide else found.value
         best = torch.where(found.fitted, value, torch.inf).argmin(1)

@@ -24,7 +24,7 @@ Factors = tuple[tuple[float, float], ...]
 constant beyond; factors rise."""
 
 LEAST = 50
-"""Redshifts to a knot at least: its factor is then known to 12 %."""
+"""Redshifts to a knot at least: its factor is then known to 14 %."""
 MOST = 8
 """Knots of a spectype."""
 FINEST = 1e-7

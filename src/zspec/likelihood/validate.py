@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from zspec.likelihood import confidence, scatter, widths
-from zspec.likelihood.basis import STEP, Basis
+from zspec.likelihood.basis import PIXEL_LN, STEP, Basis
 from zspec.likelihood.calibration import Calibration
 from zspec.likelihood.noise import running_mean
 from zspec.likelihood.pixels import Native, native
@@ -114,6 +115,17 @@ class Case:
         """Whether the redshift is good by the threshold of the label's class."""
         limit = next(b.good_dz for b in self.bases if b.spectype == self.known.spectype)
         return abs(self.offset(ranked)) < limit
+
+    def elsewhere(self, ranked: Ranked) -> bool:
+        """Whether a later candidate is where the label is, of its spectype, and the best is not."""
+        columns = ranked.column[0]
+        own = [self.bases[label] for label in self.found.label[columns].tolist()]
+        apart = torch.tensor([basis.separation for basis in own], dtype=torch.float64)
+        mine = torch.tensor([basis.spectype == self.known.spectype for basis in own])
+        label = np.log1p(self.known.z) / PIXEL_LN
+        near = (self.found.shift[0, columns] - label).abs() <= apart
+        there = near & mine & ranked.value[0].isfinite()
+        return bool(there.any() & ~there[0])
 
     def prob_label(self, ranked: Ranked) -> float:
         """Share of the posterior that the label's spectype holds."""

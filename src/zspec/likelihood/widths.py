@@ -65,19 +65,26 @@ def scattering(every: Iterable[Case], factors: Mapping[str, Factors]) -> dict[st
 def tails(
     every: Iterable[Case], factors: Mapping[str, Factors], wide: Mapping[str, Knots]
 ) -> dict[str, Wing]:
-    """What tails right redshifts have beyond ZERR and the label's own error, at every SNR."""
+    """What tails right redshifts have beyond ZERR and the label's own error, at every SNR.
+
+    Each object counts once. Where another minimum is the label's, p(z) has a peak there already.
+    """
     rows: list[tuple[float, float]] = []
     kinds: list[str] = []
+    objects: list[str] = []
     for case in every:
         ranked = case.ranked(1.0)
         kind = case.spectype(ranked)
-        if case.good(ranked) and kind == case.known.spectype:
+        if case.good(ranked) and kind == case.known.spectype and not case.elsewhere(ranked):
             sigma = np.hypot(_sigma(case, ranked, factors), _scatter(case, ranked, wide))
             sigma = np.hypot(sigma, case.known.z_err / (1 + case.known.z))
             if np.isfinite(sigma):
                 rows.append((case.offset(ranked), float(sigma)))
                 kinds.append(kind)
-    return wings.learn(kinds, *np.array(rows, np.float64).reshape(-1, 2).T)
+                objects.append(case.known.key)
+    _, which, count = np.unique(objects, return_inverse=True, return_counts=True)
+    offset, sigma = np.array(rows, np.float64).reshape(-1, 2).T
+    return wings.learn(kinds, offset, sigma, 1 / count[which])
 
 
 def conformal_scores(

@@ -18,36 +18,37 @@ Wing = tuple[float, float]
 """(share of the wider normal, what is added to ZERR in quadrature, in ln(1 + z))."""
 
 NONE: Wing = (0.0, 0.0)
-SHARES = np.arange(1, 41) / 100
+SHARES = np.geomspace(1e-3, 0.4, 40)
 """That are tried."""
 WIDTHS = np.geomspace(1e-5, 1e-2, 31)
 """That are tried: 3 to 3000 km/s."""
 LEAST = 3.0
-"""What a mixture has to gain in ln of the likelihood: two numbers gain as much by chance once in
-twenty (Wilks 1938)."""
+"""What a mixture has to gain in ln of the likelihood: odds of 20 to 1."""
 
 
-def learn(spectype: Sequence[str], offset: Array, sigma: Array) -> dict[str, Wing]:
+def learn(spectype: Sequence[str], offset: Array, sigma: Array, weight: Array) -> dict[str, Wing]:
     """The most likely mixture of each spectype by ``offset`` and ``sigma`` (n,) of ln(1 + z).
 
-    A spectype whose offsets a normal alone explains has none.
+    ``weight`` (n,): as how many a row counts. A spectype whose offsets a normal alone explains has
+    no tails.
     """
     kinds = np.array(spectype)
     out = {}
     for kind in sorted(set(spectype)):
-        own = offset[kinds == kind], sigma[kinds == kind]
+        mine = kinds == kind
+        own = offset[mine], sigma[mine], weight[mine]
         tried = [(_gain(*own, share, width), share, width) for share in SHARES for width in WIDTHS]
         gain, share, width = max(tried)
         if gain > LEAST:
-            out[kind] = (round(float(share), 2), float(f"{width:.3g}"))
+            out[kind] = (float(f"{share:.3g}"), float(f"{width:.3g}"))
     return out
 
 
-def _gain(offset: Array, sigma: Array, share: float, width: float) -> float:
+def _gain(offset: Array, sigma: Array, weight: Array, share: float, width: float) -> float:
     """Ln of the likelihood of a mixture over that of the normal alone."""
     wide = np.hypot(sigma, width)
     square = offset**2 / 2 * (sigma**-2 - wide**-2)
-    return float(np.logaddexp(np.log1p(-share), np.log(share * sigma / wide) + square).sum())
+    return float(weight @ np.logaddexp(np.log1p(-share), np.log(share * sigma / wide) + square))
 
 
 def of_each(wings: Mapping[str, Wing], spectypes: Sequence[str]) -> tuple[Array, Array]:
