@@ -22,8 +22,8 @@ from zspec.likelihood.scan import (
     STEPS,
     Nuisance,
     Scan,
-    apart,
     nuisance,
+    picked,
     places,
     scan_all,
     together,
@@ -93,9 +93,10 @@ def _scan(sums: Sums, extra: Nuisance, basis: Basis, width: float, inside: torch
     """One scan where ``inside`` (n, S), inf elsewhere; all of it where that is much or none."""
     count, step = inside.sum(1), STEPS[basis.spectype]
     few = (count > 0) & (count <= FEW)
-    out = Scan(torch.empty(len(few), 1, inside.shape[1]).to(sums.square), places(basis, step), step)
+    values = torch.empty(len(few), 1, inside.shape[1]).to(sums.square)
+    out = Scan(values, places(basis, step).to(values.device), step)
     if few.any():
-        out.values[few] = apart(sums[few], extra[few], basis, width, step, inside[few]).values
+        out.values[few] = picked(sums[few], extra[few], basis, width, step, inside[few]).values
     if not few.all():
         out.values[~few] = together(sums[~few], extra[~few], [basis], width, step).values
     return out

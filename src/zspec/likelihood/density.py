@@ -2,9 +2,9 @@
 
 A minimum whose sigma is no more than ``SMOOTH`` steps of the scan, or that calibration made wider,
 is a Gaussian about the final fit, with a wider one where errors have tails, each on a grid of its
-own; the scan would not see it. A broader one, and what lies beyond all
-minima, has the shape of the scan. What each holds are its share and the rest's, so that p(z) agrees
-with PROB and with the shares of the candidates.
+own; the scan would not see it. A broader one, and what lies beyond all minima, has the shape of the
+scan. What each holds are its share and the rest's, so that p(z) agrees with PROB and with the
+shares of the candidates.
 """
 
 from __future__ import annotations

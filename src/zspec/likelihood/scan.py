@@ -305,7 +305,7 @@ def together(sums: Sums, extra: Nuisance, bases: Sequence[Basis], sigma: float, 
     return Scan(values, table.shifts, step)
 
 
-def apart(
+def picked(
     sums: Sums, extra: Nuisance, basis: Basis, sigma: float, step: int, wanted: torch.Tensor
 ) -> Scan:
     """The scan of one basis at the shifts that are ``wanted`` (n, S) alone; inf at the others.
