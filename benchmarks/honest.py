@@ -36,8 +36,8 @@ from zspec.estimators.likelihood import Likelihood, resolution
 from zspec.likelihood.basis import LIGHT, PIXEL_LN, Basis, blur, broadened
 from zspec.likelihood.calibration import Calibration
 from zspec.likelihood.labelled import listed
+from zspec.likelihood.nuisance import CALIBRATED
 from zspec.likelihood.pixels import NPOLY
-from zspec.likelihood.scan import CALIBRATED
 from zspec.likelihood.scatter import FLOOR
 from zspec.likelihood.solve import broadening
 from zspec.likelihood.templates import read_template

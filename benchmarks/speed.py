@@ -32,6 +32,7 @@ from zspec import Arm, Spectra, catalog, checkpoint, plugins, prediction, source
 from zspec.estimators.likelihood import resolution
 from zspec.likelihood import scan
 from zspec.likelihood.noise import with_model_error
+from zspec.likelihood.nuisance import nuisance
 from zspec.likelihood.pixels import gather, native, trimmed
 from zspec.likelihood.solve import broadening
 from zspec.sources import Source
@@ -93,7 +94,7 @@ def scan_all(estimator: Any, spectra: Spectra) -> None:
         pixels = with_model_error(pixels, estimator.calibration.model_error)
         width = float(resolution(spectra.arms)[0])
         widths = [broadening(basis, width) for basis in estimator.bases]
-        for _ in scan.scan_all(gather(pixels), scan.nuisance(pixels), estimator.bases, widths):
+        for _ in scan.scan_all(gather(pixels), nuisance(pixels), estimator.bases, widths):
             pass
 
 

@@ -21,7 +21,7 @@ from zspec.joint.meeting import meet
 from zspec.joint.posterior import CLOSEST, joined, opinions, powers, ranked, volume
 from zspec.joint.proposed import NEAR, Proposed, ask
 from zspec.joint.weights import Weights
-from zspec.likelihood import posterior, scan
+from zspec.likelihood import nuisance, posterior, scan
 from zspec.likelihood.basis import PIXEL_LN, STEP
 from zspec.likelihood.calibration import Calibration
 from zspec.likelihood.output import Output, judge
@@ -364,7 +364,7 @@ def test_windows_agree_with_everything(likelihood: Likelihood, mocks: Spectra) -
 def test_windows_are_cut_out_of_the_scan(likelihood: Likelihood, mocks: Spectra) -> None:
     """Inside, values are those of the whole scan, whether few shifts are wanted, many or none."""
     pixels, basis = native(mocks.arms), likelihood.bases[0]
-    sums, extra = gather(pixels), scan.nuisance(pixels)
+    sums, extra = gather(pixels), nuisance.nuisance(pixels)
     whole = scan.together(sums, extra, [basis], 0.0, scan.STEPS[basis.spectype])
     inside = torch.zeros(3, len(whole.shifts), dtype=torch.bool)
     inside[0, 300 : 300 + windows.FEW] = True

@@ -15,7 +15,7 @@ from zspec.errors import ConfigError, InputError
 from zspec.estimator import Chunk, Prediction
 from zspec.estimators.likelihood import Likelihood
 from zspec.flags import ZWarn
-from zspec.likelihood import learn, pixels, refine, scan
+from zspec.likelihood import evidence, learn, nuisance, pixels, refine, scan
 from zspec.likelihood.basis import STEP, Basis
 from zspec.likelihood.interpolation import coefficients, sample, taps
 from zspec.likelihood.normal import solve_normal, times
@@ -204,7 +204,9 @@ def brute_force(data: pixels.Native, basis: Basis, rest: np.ndarray, sums: pixel
     poly = data.polynomials[0].numpy().T
     crossed = pixels.on_grid(data, data.ivar * data.polynomials[0]).numpy()  # (P, length)
     amplitude = float(
-        scan.amplitude(torch.tensor(weighted @ rest[:, 0]), torch.tensor(weight @ rest[:, 0] ** 2))
+        evidence.amplitude(
+            torch.tensor(weighted @ rest[:, 0]), torch.tensor(weight @ rest[:, 0] ** 2)
+        )
     )
     prior = basis.precision.numpy() / amplitude
     gram = poly.T @ (ivar[:, None] * poly) + np.diag(1 / steady(data))
@@ -234,7 +236,7 @@ def test_fft_evidence_is_brute_force_evidence(shipped: Likelihood, cut: float | 
         )
     data = pixels.native(arms)
     sums = pixels.gather(data)
-    values = scan.scan(sums, scan.nuisance(data), basis)[0]
+    values = scan.scan(sums, nuisance.nuisance(data), basis)[0]
     start, length = sums.window.start, sums.window.length
     for at in (0, 500, 2000, len(values) - 1):
         rest = scan.placed(basis, start - basis.shifts[0] - at, length, 0.0).numpy().T
@@ -254,7 +256,7 @@ def test_the_evidence_of_a_smooth_continuum_is_that_of_its_gaussian() -> None:
     held = data.flux[0].numpy()
     expected = held @ np.linalg.solve(free, held)
     expected += np.linalg.slogdet(free)[1] - np.linalg.slogdet(common)[1]
-    assert float(scan.featureless(data)[0]) == pytest.approx(expected, rel=1e-9)
+    assert float(nuisance.featureless(data)[0]) == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_step_between_arms_is_no_feature(shipped: Likelihood) -> None:

@@ -14,7 +14,7 @@ from zspec.errors import ConfigError
 from zspec.estimator import Chunk
 from zspec.estimators.likelihood import Likelihood, resolution, rounded
 from zspec.joint.proposed import Proposed
-from zspec.likelihood import pixels, places, refine, scan, solve
+from zspec.likelihood import nuisance, pixels, places, refine, scan, solve
 from zspec.likelihood.basis import STEP, Basis
 from zspec.survey import Arm, Spectra
 
@@ -52,7 +52,7 @@ def mixed(shipped: Likelihood) -> Spectra:
 
 def test_bases_that_are_scanned_together_are_as_they_are_alone(shipped: Likelihood) -> None:
     data = pixels.native(mixed(shipped)[:3].arms)
-    sums, extra = pixels.gather(data), scan.nuisance(data)
+    sums, extra = pixels.gather(data), nuisance.nuisance(data)
     stars = [b for b in shipped.bases if b.spectype == "STAR"]
     assert len({len(b.vectors) for b in stars}) > 1  # one has fewer vectors, filled up with zeros
     found = scan.together(sums, extra, stars, 0.0, 1)
@@ -68,7 +68,7 @@ def test_blocks_of_the_window_change_nothing(
     shipped: Likelihood, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = pixels.native(mixed(shipped)[:2].arms)
-    sums, extra = pixels.gather(data), scan.nuisance(data)
+    sums, extra = pixels.gather(data), nuisance.nuisance(data)
     basis = shipped.bases[-1]
     blocks = scan.scan(sums, extra, basis)
     monkeypatch.setattr(scan, "FEW", 0)
@@ -81,7 +81,7 @@ def test_blocks_of_the_window_change_nothing(
 def test_a_coarse_scan_ends_at_the_same_redshift(shipped: Likelihood, number: int) -> None:
     basis = shipped.bases[number]
     data = pixels.native(spectra(model(basis)[None], 8.0).arms)
-    sums, extra, rows = pixels.gather(data), scan.nuisance(data), torch.tensor([0])
+    sums, extra, rows = pixels.gather(data), nuisance.nuisance(data), torch.tensor([0])
     prepared, ends = refine.prepare(data), []
     for step in (1, scan.STEPS[basis.spectype]):
         one = scan.together(sums, extra, [basis], 0.0, step)
@@ -124,7 +124,7 @@ def test_polynomials_of_arms_are_as_those_of_all_pixels(shipped: Likelihood) -> 
     cut = (slice(1500), slice(1400, 3000), slice(3000, None))
     arms = [Arm(str(i), arm.wave[p], arm.flux[:, p], arm.ivar[:, p]) for i, p in enumerate(cut)]
     data = pixels.native(arms)
-    lower, made = scan.orthonormal(data), refine.prepare(data)
+    lower, made = nuisance.orthonormal(data), refine.prepare(data)
     whole = torch.linalg.solve_triangular(lower, made.root[:, None] * data.polynomials, upper=False)
     gram = whole @ whole.mT  # 1 but for the prior, whose share of it the arms do not mix
     near = torch.eye(3, dtype=torch.float64).kron(torch.ones(3, 3, dtype=torch.float64))
@@ -135,7 +135,7 @@ def test_polynomials_of_arms_are_as_those_of_all_pixels(shipped: Likelihood) -> 
     signal = made.root * data.flux
     left = signal - ((whole @ signal[..., None]).mT @ whole)[:, 0]
     assert torch.allclose(made.residual, left, atol=1e-9)
-    extra = scan.nuisance(data)
+    extra = nuisance.nuisance(data)
     placed = pixels.on_grid(data, data.ivar[:, None] * data.polynomials)
     expected = torch.linalg.solve_triangular(lower, placed, upper=False)
     assert torch.allclose(extra.weighted, expected, rtol=1e-9, atol=1e-9)

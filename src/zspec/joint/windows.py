@@ -17,12 +17,11 @@ import torch
 from zspec.joint.proposals import with_proposals
 from zspec.joint.proposed import Proposed
 from zspec.likelihood.basis import PIXEL_LN, Basis
+from zspec.likelihood.nuisance import Nuisance, nuisance
 from zspec.likelihood.pixels import Native, Sums, gather
 from zspec.likelihood.scan import (
     STEPS,
-    Nuisance,
     Scan,
-    nuisance,
     picked,
     places,
     scan_all,
@@ -79,12 +78,11 @@ def _scans(
     """Scans of the bases of one spectype: of a wide range in the network's windows alone."""
     step = STEPS[bases[0].spectype]
     column, known = proposed.kinds.index(bases[0].spectype), within(proposed)
+    if any(len(places(basis, step)) < MANY for basis in bases):
+        yield from scan_all(sums, extra, bases, widths)
+        return
     for number, (basis, width) in enumerate(zip(bases, widths, strict=True)):
-        shifts = places(basis, step)
-        if len(shifts) < MANY:
-            yield from scan_all(sums, extra, bases, widths)
-            return
-        inside = known[:, column, proposed.bins(shifts * PIXEL_LN)].double()
+        inside = known[:, column, proposed.bins(places(basis, step) * PIXEL_LN)].double()
         beside = torch.nn.functional.max_pool1d(inside, 3, 1, 1) > 0  # what makes a minimum one
         yield [number], _scan(sums, extra, basis, width, beside.to(sums.weight.device))
 

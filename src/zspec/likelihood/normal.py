@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from zspec.likelihood.scan import TINY, amplitude, occam
+from zspec.likelihood.evidence import TINY, amplitude, occam
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,10 @@ from torch.linalg import vecdot
 
 from zspec.likelihood.basis import STEP, Basis
 from zspec.likelihood.normal import solve_normal, times
+from zspec.likelihood.nuisance import orthonormal
 from zspec.likelihood.pixels import Native, own
 from zspec.likelihood.places import Lookup, Scattered, Stretch, lookup
-from zspec.likelihood.scan import certain, orthonormal
+from zspec.likelihood.scan import certain
 
 STEPS = 5
 """Gauss-Newton steps at most; two do for most, since the scan's parabola starts close by."""

@@ -33,18 +33,12 @@ from typing import Any
 
 import torch
 from scipy import fft
-from torch.linalg import vecdot
 
 from zspec.likelihood.basis import Basis, broadened
-from zspec.likelihood.pixels import NPOLY, Native, Sums, Window, on_grid, own
+from zspec.likelihood.evidence import amplitude, lift, occam, quadratic, subtract_outer
+from zspec.likelihood.nuisance import Nuisance
+from zspec.likelihood.pixels import Sums, Window
 
-CALIBRATED = 0.1
-"""Prior of the nuisance polynomials: root mean square of each over the mean flux of its arm. What
-spectrographs' flux calibration is wrong by; 0.05 and 0.1 have most held-out spectra right."""
-FREE = 1.0
-"""The same of the continuum of what has no features, with which objects are compared."""
-TINY = 1e-9
-"""Relative to the diagonal, added to it: keeps vectors that the data do not see out of the fit."""
 BUDGET = 4_000_000
 """Complex numbers that one block of spectra may hold per class: about 64 MB."""
 DEVICE_BUDGET = 200_000_000
@@ -177,88 +171,6 @@ def placed(basis: Basis, start: int, length: int, sigma: float) -> torch.Tensor:
     return out
 
 
-@dataclass(frozen=True)
-class Nuisance:
-    """The P polynomials of n spectra, made orthonormal under each spectrum's weights."""
-
-    weighted: torch.Tensor
-    """(n, P, length) Σ ivar p on the grid."""
-    fitted: torch.Tensor
-    """(n, P) y: their coefficients."""
-    null: torch.Tensor
-    """(n,) -2 ln evidence of no object; see :func:`featureless`."""
-
-    def __getitem__(self, rows: torch.Tensor) -> Nuisance:
-        """Those of some of the spectra."""
-        return Nuisance(self.weighted[rows], self.fitted[rows], self.null[rows])
-
-
-def nuisance(pixels: Native) -> Nuisance:
-    """Orthonormal polynomials of native pixels; 0 for an arm or a spectrum without data.
-
-    Those of one arm are 0 in the others, and are made arm by arm.
-    """
-    lower, weighted, fitted = orthonormal(pixels), [], []
-    for number, one in enumerate(pixels.apart):
-        information = one.ivar[:, None] * one.polynomials  # (n, NPOLY, pixel)
-        seen = information @ one.flux[..., None]
-        root = lower[:, own(number), own(number)]
-        placed = on_grid(one, information, pixels.window)
-        weighted.append(torch.linalg.solve_triangular(root, placed, upper=False))
-        fitted.append(torch.linalg.solve_triangular(root, seen, upper=False)[..., 0])
-    return Nuisance(torch.cat(weighted, 1), torch.cat(fitted, 1), featureless(pixels))
-
-
-def orthonormal(pixels: Native) -> torch.Tensor:
-    """(n, P, P) lower triangles whose inverses make polynomials orthonormal by ivar and prior."""
-    size = NPOLY * len(pixels.waves)
-    gram = pixels.ivar.new_zeros(len(pixels), size, size)
-    for number, one in enumerate(pixels.apart):
-        poly = one.polynomials
-        prior = torch.diag_embed(_variances(one, CALIBRATED).reciprocal())
-        gram[:, own(number), own(number)] = (one.ivar[:, None] * poly) @ poly.mT + prior
-    scale = gram.diagonal(dim1=1, dim2=2).amax(1).clamp(min=1e-200)
-    ridge = torch.eye(size, dtype=gram.dtype, device=gram.device)
-    lower: torch.Tensor = torch.linalg.cholesky(gram + TINY * scale[:, None, None] * ridge)
-    return lower
-
-
-def _variances(one: Native, share: float) -> torch.Tensor:
-    """(n, NPOLY) prior of the polynomials of an arm: each a ``share`` of its mean flux.
-
-    The mean has a variance of its own. A Legendre polynomial has a mean square of 1 / (2 k + 1).
-    """
-    total = one.ivar.sum(1).clamp(min=1e-200)
-    level = vecdot(one.ivar, one.flux) / total
-    order = torch.arange(NPOLY, dtype=level.dtype, device=level.device)
-    square: torch.Tensor = level.square() + total.reciprocal()
-    return share**2 * square[:, None] * (2 * order + 1)
-
-
-def featureless(pixels: Native) -> torch.Tensor:
-    """(n,) -2 ln evidence of a smooth continuum alone: polynomials whose prior is ``FREE``.
-
-    On the scale of :func:`scan`, which leaves out what the prior of the polynomials costs in every
-    class.
-    """
-    value: torch.Tensor = vecdot(pixels.ivar, pixels.flux.square())
-    for one in pixels.apart:
-        explained, volume = _smooth(one, FREE)
-        value = value - explained + volume - _smooth(one, CALIBRATED)[1]
-    return value
-
-
-def _smooth(one: Native, share: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """(n,) what the polynomials of an arm explain of chi2, and what their freedom costs."""
-    root = _variances(one, share).sqrt()[:, :, None]
-    information = one.ivar[:, None] * one.polynomials
-    size = root * (information @ one.polynomials.mT) * root.mT
-    lower = torch.linalg.cholesky(size + torch.eye(NPOLY, dtype=size.dtype, device=size.device))
-    seen = root * (information @ one.flux[..., None])
-    held = torch.linalg.solve_triangular(lower, seen, upper=False)
-    return held.square().sum((1, 2)), 2 * lower.diagonal(dim1=1, dim2=2).log().sum(1)
-
-
 def scan(sums: Sums, extra: Nuisance, basis: Basis, sigma: float = 0.0) -> torch.Tensor:
     """(n, S) -2 ln evidence at every shift of the basis, from ``basis.shifts[0]`` up.
 
@@ -378,19 +290,9 @@ def _evidence(
         linear.addcmul_(overlap, known[:, p, None, None], value=-1)
         subtract_outer(packed, overlap)
     packed.addcmul_(precision[..., None].expand_as(packed), scale.reciprocal()[:, None])
-    _lift(packed, linear.shape[1])
+    lift(packed, linear.shape[1])
     explained, volume = quadratic(packed, linear)
     return occam(volume, scale, linear.shape[1]) - explained
-
-
-def occam(volume: torch.Tensor, scale: torch.Tensor, size: int) -> torch.Tensor:
-    """What the freedom of ``size`` vectors costs in units of chi2: -2 ln of its Occam factor.
-
-    ``volume`` is ln det A', with the prior; ``scale`` the squared amplitude. Each direction costs
-    ln of its information relative to the prior's, and nothing where the data do not see it (MacKay
-    2003, Information Theory, eq. 28.10). The prior of the amplitude is flat in its logarithm.
-    """
-    return volume + size * scale.log()
 
 
 def _correlate(spectrum: torch.Tensor, transforms: torch.Tensor, table: Tables) -> torch.Tensor:
@@ -407,49 +309,3 @@ def _correlate(spectrum: torch.Tensor, transforms: torch.Tensor, table: Tables) 
         product = torch.view_as_complex(pairs).movedim(0, -1)
     lags: torch.Tensor = torch.fft.irfft(product, table.size)[..., : len(table.shifts)]
     return lags.reshape(*spectrum.shape[:2], table.groups, -1, len(table.shifts))
-
-
-def amplitude(linear: torch.Tensor, square: torch.Tensor) -> torch.Tensor:
-    """Squared amplitude of the mean spectrum alone, and at least its own variance."""
-    square = square.clamp(min=1e-300)
-    return (linear / square).square() + square.reciprocal()
-
-
-def _diagonal(size: int) -> list[int]:
-    """Where the diagonal of a matrix (size, size) stands in its packed upper triangle."""
-    return [k * size - k * (k - 1) // 2 for k in range(size)]
-
-
-def _lift(packed: torch.Tensor, size: int) -> None:
-    """Add TINY of its mean to the diagonal of (n, pairs, S), in place: pivots stay positive."""
-    diagonal = [packed[:, at] for at in _diagonal(size)]
-    scale = sum(diagonal[1:], start=diagonal[0]).clamp(min=1e-300)  # (n, S)
-    for each in diagonal:
-        each.add_(scale, alpha=TINY / size)
-
-
-def subtract_outer(packed: torch.Tensor, vectors: torch.Tensor) -> None:
-    """Subtract v vᵀ of vectors (n, K, S) from its upper triangle (n, K(K+1)/2, S), in place."""
-    size, at = vectors.shape[1], 0
-    for j in range(size):
-        packed[:, at : at + size - j].addcmul_(vectors[:, j : j + 1], vectors[:, j:], value=-1)
-        at += size - j
-
-
-def quadratic(packed: torch.Tensor, linear: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """bᵀ A⁻¹ b and ln det A, (n, S) each, by Cholesky's method over all spectra and shifts at once.
-
-    ``packed``: (n, K(K+1)/2, S) the upper triangle of A, row by row, positive definite; it is
-    destroyed. ``linear``: (n, K, S) b; destroyed too. The loop runs over the K vectors only.
-    """
-    size, start = linear.shape[1], 0
-    explained = torch.zeros_like(linear[:, 0])
-    for k in range(size):
-        row = packed[:, start : start + size - k]  # A_kk ... A_kK of what is left
-        root = row[:, :1].rsqrt()
-        factor, known = row[:, 1:] * root, linear[:, k : k + 1] * root
-        explained.addcmul_(known[:, 0], known[:, 0])
-        linear[:, k + 1 :].addcmul_(factor, known, value=-1)
-        start += size - k
-        subtract_outer(packed[:, start:], factor)
-    return explained, packed[:, _diagonal(size)].log().sum(1)

@@ -11,6 +11,7 @@ import torch
 from zspec.likelihood import posterior, refine, scan
 from zspec.likelihood.basis import Basis
 from zspec.likelihood.noise import with_model_error
+from zspec.likelihood.nuisance import nuisance
 from zspec.likelihood.pixels import Native, between, gather, trimmed
 
 NREFINE = 6
@@ -169,7 +170,7 @@ def scanned(
     keep_scans: bool,
 ) -> Solutions:
     """The minima of all classes at all redshifts, not yet fitted."""
-    sums, extra = gather(pixels), scan.nuisance(pixels)
+    sums, extra = gather(pixels), nuisance(pixels)
     widths = [broadening(basis, resolution) for basis in bases]
     scans = scan.scan_all(sums, extra, bases, widths)
     return searched(scans, extra.null, bases, priors, keep_scans)
