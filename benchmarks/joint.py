@@ -6,13 +6,14 @@
 Real SDSS spectra by cross-validation over objects: bases without the fold's objects (``--work``
 keeps them in its ``folds``, and reads them where it finds them), weights, thresholds and ZCONF
 without its predictions, sky fibres by limits that were learned without their plate. The network has
-seen mocks alone, whose sources hold no spectrum of that sample. Mocks are those of ``zspec
-simulate``, of the sources for tests. ``network`` is the mode of the network's density; its "ZWARN
-0" is a probability above 0.95 within three bins. ``gasnet2`` is the network of ``--gasnet2`` for
-the survey; its sources learned from some of the real spectra, its stars have redshift 0, and its
-"ZWARN 0" is its own: without UNSTABLE. redrock's answers are those of `results/redrock_sdss.csv`.
-CPU is that of one process with one thread, chunks of 64 rows for mocks,
-one row at a time for real spectra, reading not included.
+seen mocks alone, whose sources hold no spectrum of that sample. Real DESI spectra, which nothing
+was learned from, by what ships. Mocks are those of ``zspec simulate``, of the sources for tests.
+``network`` is the mode of the network's density; its "ZWARN 0" is a probability above 0.95 within
+three bins. ``gasnet2`` is the network of ``--gasnet2`` for the survey; its sources learned from
+some of the real SDSS spectra, its stars have redshift 0, and its "ZWARN 0" is its own: without
+UNSTABLE. redrock's answers are those of `results/redrock_sdss.csv` and `redrock_desi.csv`. CPU is
+that of one process with one thread, chunks of 64 rows for mocks, one row at a time for real
+spectra, reading not included.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from pathlib import Path
 
 import ladder
 import numpy as np
+import redrock_desi
 import redrock_sdss
 import torch
 from answers import Answers, Method, Said, Truth, joined, methods
-from joint_tables import on_mocks, on_real
+from joint_tables import on_desi, on_mocks, on_real
 
 from zspec import checkpoint, plugins
 from zspec.estimators.joint import Joint
@@ -43,6 +45,7 @@ from zspec.simulate.simulator import BLOCK, simulator
 from zspec.training import find_recipe
 
 SURVEYS = ("sdss", "desi", "4most", "csst")
+PARTS = ("real", "real-desi", *SURVEYS)
 GASNET2 = ("sdss=gasnet2-sdss", "desi=gasnet2-desi", "4most=gasnet2-4most")
 
 
@@ -118,7 +121,7 @@ def judged(lines: Sequence[labelled.Line], known: Sequence[Mapping[str, Method]]
         for name, method in known[fold].items():
             parts.setdefault(name, []).append(method(one))
     said = {name: joined(each) for name, each in parts.items()}
-    said["redrock 0.21"] = redrock([line for line, _ in used])
+    said["redrock 0.21"] = redrock([line for line, _ in used], "redrock_sdss.csv")
     return Answers(labels([line for line, _ in used]), said)
 
 
@@ -132,9 +135,18 @@ def labels(lines: Sequence[Mapping[str, str]]) -> Truth:
     )
 
 
-def redrock(lines: Sequence[Mapping[str, str]]) -> Said:
-    """Redrock's answers of the same rows."""
-    table = redrock_sdss.read(Path(__file__).parent / "results" / "redrock_sdss.csv")
+def desi(shared: Path, known: Mapping[str, Method]) -> Answers:
+    """Truth and answers on the labelled real DESI spectra."""
+    lines = list(redrock_desi.labelled(shared))
+    said = {name: joined([ask(one) for _, one in lines]) for name, ask in known.items()}
+    said["redrock 0.21"] = redrock([line for line, _ in lines], "redrock_desi.csv")
+    named = [{**line, "is_sky": "0", "sn_median": line["sn"]} for line, _ in lines]
+    return Answers(labels(named), said)
+
+
+def redrock(lines: Sequence[Mapping[str, str]], kept: str) -> Said:
+    """Redrock's answers of the same rows, from a table among the results."""
+    table = redrock_sdss.read(Path(__file__).parent / "results" / kept)
     rows = [table[line["file"], line["row"]] for line in lines]
     return Said(
         np.array([row["spectype"] for row in rows]),
@@ -159,10 +171,12 @@ def report(args: argparse.Namespace) -> Iterator[str]:
     yield ""
     named = dict(pair.split("=", 1) for pair in args.gasnet2)
     for part in args.parts:
-        name = named.get("sdss" if part == "real" else part)
+        name = named.get({"real": "sdss", "real-desi": "desi"}.get(part, part))
         known = partial(methods, gasnet2=checkpoint.load_estimator(name) if name else None)
         if part == "real":
             yield from on_real(real(args.shared, args.work, joint, known))
+        elif part == "real-desi":
+            yield from on_desi(desi(args.shared, known(joint, likelihood)))
         else:
             asked = known(joint, likelihood)
             yield from on_mocks(part, mocks(part, args.number, args.seed, asked))
@@ -177,7 +191,9 @@ def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("shared", type=Path, help="the shared folder, which holds data/")
-    parser.add_argument("--parts", nargs="*", default=("real", *SURVEYS), help="all by default")
+    parser.add_argument(
+        "--parts", nargs="*", default=("real", "real-desi", *SURVEYS), help="all by default"
+    )
     parser.add_argument("--work", type=Path, required=True, help="folder of a training")
     parser.add_argument("--model", default="zspec", help="checkpoint")
     parser.add_argument("--gasnet2", nargs="*", default=GASNET2, metavar="SURVEY=MODEL")

@@ -129,6 +129,11 @@ def on_real(answers: Answers) -> Iterator[str]:
     yield from [bits(answers), "", *paired_table(answers, keys), *failures(answers)]
 
 
+def on_desi(answers: Answers) -> Iterator[str]:
+    """All tables of real DESI spectra."""
+    yield from ["## Real DESI spectra", "", *table(answers), *failures(answers)]
+
+
 def on_mocks(survey: str, answers: Answers) -> Iterator[str]:
     """All tables of mocks of a survey."""
     yield from [f"## Mocks: {survey}", "", *table(answers), *blanks(answers, "Blank fibres")]

@@ -3,17 +3,17 @@
     OMP_NUM_THREADS=1 python benchmarks/redrock_mocks.py ../shared --work DIR --training DIR \
         --redrock PYTHON -o benchmarks/results/redrock_mocks.md
 
-PYTHON is an interpreter that has redrock 0.21; without it, what ``--work`` holds of redrock's
-answers is used. ``--training``: the folder of zspec's training, whose ``folds`` are bases that did
-not learn from the real spectra that set (d) is made of. The mocks are written by ``zspec
-simulate``'s writers, read by the adapters, and handed to redrock as they were read: arms, masks,
-and Gaussians of the stated LSF. What the sets are drawn from says `elsewhere.py`, what redrock fits
-says `redrock_arms.py`. There are two draws: one over all SNR, and a faint one, where methods
-differ. Everything that takes long is kept in ``--work``, and only the first spectra of a set, as
-far as redrock has come, are compared, so that a run that was stopped goes on, and an unfinished one
-has tables. ``--model`` takes another checkpoint for zspec. CPU is that of one process with one
-thread: chunks of 64 rows for zspec, of 16 for redrock, without reading and without setting up
-templates.
+PYTHON is an interpreter that has redrock 0.21; without it, what `results/redrock_mocks.csv` and
+``--work`` hold of redrock's answers is used, and the table has all of them afterwards.
+``--training``: the folder of zspec's training, whose ``folds`` are bases that did not learn from
+the real spectra that set (d) is made of. The mocks are written by ``zspec simulate``'s writers,
+read by the adapters, and handed to redrock as they were read: arms, masks, and Gaussians of the
+stated LSF. What the sets are drawn from says `elsewhere.py`, what redrock fits says
+`redrock_arms.py`. There are two draws: one over all SNR, and a faint one, where methods differ.
+Everything that takes long is kept in ``--work``, and only the first spectra of a set, as far as
+redrock has come, are compared, so that a run that was stopped goes on, and an unfinished one has
+tables. ``--model`` takes another checkpoint for zspec. CPU is that of one process with one thread:
+chunks of 64 rows for zspec, of 16 for redrock, without reading and without setting up templates.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from typing import Any
 
 import held_out
 import numpy as np
+import redrock_kept
 import torch
 from answers import Answers, Method, Said, Truth, joined, methods
 from mock_sets import Run, clean, spectra, truth
@@ -44,6 +45,8 @@ from zspec.survey import Spectra
 from zspec.training import find_recipe
 
 SURVEYS = ("desi", "4most")
+KEPT = Path(__file__).parent / "results" / "redrock_mocks.csv"
+"""Redrock's answers."""
 TOGETHER = 16
 """Spectra that redrock takes at once, and that are kept at once."""
 
@@ -276,8 +279,11 @@ def main() -> None:
     every = runs(args)
     for run in every:
         ask(run, spectra(run))
+    folders = list(dict.fromkeys((run.survey, run.asked) for run in every))
+    redrock_kept.restore(KEPT, folders)
     if args.redrock:
         fit(args.redrock, every, args.shared)
+    redrock_kept.keep(KEPT, folders)
     told = list(answered(every, models))
     faint = " ".join(map(str, args.faint))
     sha = models.joint.sha256[:12]

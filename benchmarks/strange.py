@@ -71,7 +71,7 @@ def judged_twice(joint: Joint, sample: Sample) -> Judged:
     z = float(np.expm1(float(order.of(case.found.shift)) * STEP * np.log(10)))
     scores = {
         "reduced chi2": float(order.of(case.found.chi2)) / used,
-        "misfit": float(order.of(case.found.misfit)),
+        "unexplained": float(order.of(case.found.unexplained)),
         "distance": float(case.proposed.distance[0]),
         "entropy": float(case.proposed.entropy[0]),
     }

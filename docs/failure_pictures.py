@@ -4,7 +4,7 @@
 
 BASES is the folder that ``benchmarks/likelihood_sdss.py --bases`` fills: real spectra are fitted by
 bases that did not see the object, with the calibration that ships, which was learned fold by fold.
-The fringes are one of ``benchmarks/oddities.py``, fitted by the shipped model. What is drawn is
+The random lines are of ``benchmarks/oddities.py``, fitted by the shipped model. What is drawn is
 what ``zspec plot`` draws.
 """
 
@@ -63,16 +63,16 @@ def held_out(shared: Path, bases: Path, file: str) -> Likelihood:
     return fitter.calibrated_by(shipped.calibration)
 
 
-def draw_fringes() -> None:
-    """The first of the benchmark's fringes that passes as good."""
+def draw_garbage() -> None:
+    """The first spectrum of random lines, of many, that passes as good."""
     strange = runpy.run_path(str(HERE.parent / "benchmarks" / "oddities.py"))
     fitter, rng = checkpoint.load_estimator("likelihood"), np.random.default_rng(5)
     assert isinstance(fitter, Likelihood)
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(strange["COUNT"]):
+        for number in range(10 * strange["COUNT"]):
             path = Path(folder) / f"spPlate-{number:04d}-00000.fits"
-            plugins.survey("sdss").write(path, strange["fringes"](rng)[0])
-            if draw(path, fitter, "fringes") == 0:
+            plugins.survey("sdss").write(path, strange["random_lines"](rng)[0])
+            if draw(path, fitter, "garbage") == 0:
                 return
 
 
@@ -85,7 +85,7 @@ def main() -> None:
     for name, file in REAL.items():
         path = next((chosen.shared / "data/sdss").rglob(file))
         draw(path, held_out(chosen.shared, chosen.bases, file), name)
-    draw_fringes()
+    draw_garbage()
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def test_shared_pixels_are_averaged_by_ivar(seed):
 def test_the_order_of_arms_does_not_matter(seed, order):
     arms = desi(seed)
     a, b = merge(arms), merge([arms[i] for i in order])
-    for field in ("wave", "flux", "ivar", "resolution"):
+    for field in ("wave", "flux", "ivar"):
         assert np.array_equal(getattr(a, field), getattr(b, field))
 
 
@@ -94,15 +94,3 @@ def test_arms_of_different_pixel_widths_are_not_pixel_on_pixel():
     fine = Arm("B", np.arange(4000.0, 4010.0), np.full((1, 10), 1.0), np.ones((1, 10)))
     coarse = Arm("R", np.arange(4001.0, 4015.0, 2.0), np.full((1, 7), 3.0), np.ones((1, 7)))
     assert merge([fine, coarse]) is None
-
-
-def test_the_lsf_of_a_pixel_without_data_is_the_mean():
-    wave = np.arange(4000.0, 4005.0)
-    arms = [
-        Arm(
-            name, wave, np.ones((1, 5)), np.array([[1, 1, 0, 1, 1.0]]), resolution=np.full(5, sigma)
-        )
-        for name, sigma in (("B", 1.0), ("R", 2.0))
-    ]
-    merged = merge(arms)
-    assert np.allclose(merged.resolution, 1.5)

@@ -102,6 +102,19 @@ def test_filters_move_with_their_input():
     torch.testing.assert_close(filters(moved)[..., 7:], filters(x)[..., :-7], rtol=1e-4, atol=1e-5)
 
 
+@torch.no_grad()
+def test_filters_that_learn_or_are_loaded_anew_forget_what_they_kept():
+    torch.manual_seed(0)
+    first, second = (Filters(lines=2, filters=3, features=50, first=-2, bins=30) for _ in "ab")
+    x = torch.randn(1, 2, 50)
+    before = first(x)
+    assert torch.equal(first(x), before)
+    first.kernel += 1
+    assert not torch.allclose(first(x), before)
+    first.load_state_dict(second.state_dict())
+    assert torch.equal(first(x), second(x))
+
+
 def test_bins_are_even_and_hold_their_classes():
     bins = Bins(GRID)
     assert np.allclose(np.diff(bins.edges), bins.width)

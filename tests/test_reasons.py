@@ -89,19 +89,27 @@ def test_a_galaxy_whose_forbidden_lines_are_negative_is_told(shipped: Likelihood
     assert second & ZWarn.NEGATIVE_EMISSION
 
 
-def test_what_no_basis_can_fit_is_out_of_distribution(shipped: Likelihood) -> None:
+@pytest.mark.parametrize("noise", [0.3, 0.7, 1.5])
+def test_what_no_basis_can_fit_is_out_of_distribution(shipped: Likelihood, noise: float) -> None:
     fringes = np.array([10 + 3 * np.sin(WAVE / scale) for scale in (12, 25, 50)])
-    assert (zwarn(shipped, seen(fringes, 0.3)) & ZWarn.OUT_OF_DISTRIBUTION).all()
-    galaxy = seen(mean(shipped.bases[0], 0.3), 0.05)
+    assert (zwarn(shipped, seen(fringes, noise)) & ZWarn.OUT_OF_DISTRIBUTION).all()
+    galaxy = seen(mean(shipped.bases[0], 0.3), noise / 10)
     assert not (zwarn(shipped, galaxy) & ZWarn.OUT_OF_DISTRIBUTION).any()
 
 
+def test_errors_that_are_too_small_are_no_sign_of_a_strange_spectrum(shipped: Likelihood) -> None:
+    galaxy = seen(mean(shipped.bases[0], 0.3), 0.2)
+    arm = dataclasses.replace(galaxy.arms[0], ivar=1.4 * galaxy.arms[0].ivar)  # chi2 of 1.4 a pixel
+    found = zwarn(shipped, dataclasses.replace(galaxy, arms=(arm,)))
+    assert not (found & ZWarn.OUT_OF_DISTRIBUTION).any()
+
+
 def test_without_limits_nothing_is_out_of_distribution(shipped: Likelihood) -> None:
-    known = dataclasses.replace(shipped.calibration, misfit=np.inf, own=(-np.inf, np.inf))
+    known = dataclasses.replace(shipped.calibration, unexplained=np.inf, own=(-np.inf, np.inf))
     fringes = seen(10 + 3 * np.sin(WAVE / 25), 0.7)
     found = zwarn(shipped.calibrated_by(known), fringes)
     assert not (found & ZWarn.OUT_OF_DISTRIBUTION).any()
-    assert "misfit" not in known.stored()  # JSON has no infinity
+    assert "unexplained" not in known.stored()  # JSON has no infinity
 
 
 def test_the_threshold_of_blank_sky_is_that_of_an_exponential_tail() -> None:

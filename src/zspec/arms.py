@@ -19,16 +19,12 @@ PHASE_TOLERANCE = 1e-3
 """Fraction of a pixel by which centres may differ and still be the same pixel."""
 
 
-TINY = 1e-12
-"""Weight of a pixel without ivar in the mean of the LSF."""
-
-
 def merge(arms: Sequence[Arm]) -> Arm | None:
     """One arm with the pixels of all, or None where overlapping arms do not share their pixels.
 
     Pixels with the same centre are averaged by ivar: flux = Σ ivar f / Σ ivar, ivar = Σ ivar. Arms
-    that do not overlap merge always. The order of the arms does not matter. The LSF of a shared
-    pixel is the ivar-weighted mean (the plain one where there is no ivar); None if an arm has none.
+    that do not overlap merge always. The order of the arms does not matter. Of several arms the LSF
+    is left out.
     """
     if len(arms) == 1:
         return arms[0]
@@ -37,28 +33,20 @@ def merge(arms: Sequence[Arm]) -> Arm | None:
         return None
     ordered = sorted(arms, key=lambda arm: (arm.wave[0], arm.name))
     shape = (len(ordered[0].flux), len(wave))
-    total, weighted, spread = (np.zeros(shape) for _ in range(3))
-    share = np.zeros(len(wave))
+    total, weighted = np.zeros(shape), np.zeros(shape)
     for arm in ordered:
         at = _nearest(wave, arm.wave)
         if np.any(np.diff(at) != 1):  # pixels of another width
             return None
-        total[:, at] += arm.ivar
-        weighted[:, at] += arm.ivar.astype(np.float64) * arm.flux
-        if arm.resolution is not None:
-            # the tiny weight gives a pixel without data the plain mean
-            spread[:, at] += (arm.ivar + TINY) * arm.resolution
-            share[at] += TINY
+        own = slice(at[0], at[-1] + 1)
+        total[:, own] += arm.ivar
+        weighted[:, own] += arm.ivar.astype(np.float64) * arm.flux
     flux = np.divide(weighted, total, out=np.zeros(shape), where=total > 0)
-    lsf = None
-    if all(arm.resolution is not None for arm in arms):
-        lsf = (spread / (total + share)).astype(np.float32)
     return Arm(
         name="".join(arm.name for arm in ordered),
         wave=wave,
         flux=flux.astype(np.float32),
         ivar=total.astype(np.float32),
-        resolution=lsf,
     )
 
 

@@ -93,7 +93,7 @@ def _joined(
 def _appended(found: Solutions, label: int, shift: torch.Tensor, value: torch.Tensor) -> Solutions:
     """Solutions with one more column, which is not yet fitted, and wanted."""
     nan, no = torch.full_like(value, math.nan), torch.zeros_like(value, dtype=torch.bool)
-    more = dict.fromkeys(("sigma", "chi2", "outliers", "light", "own", "misfit", "spike"), nan)
+    more = dict.fromkeys(("sigma", "chi2", "outliers", "light", "own", "unexplained", "spike"), nan)
     more |= {"shift": shift, "value": value, "basin": torch.zeros_like(value)}
     more |= {"fitted": no, "settled": no, "wanted": value.isfinite()}
     made: dict[str, Any] = {

@@ -51,18 +51,20 @@ def windows(
     found = _nothing(len(pixels), bases, pixels.flux.dtype)
     kinds = [basis.spectype for basis in bases]
     wanted = spectypes(proposed, set(kinds))
-    sums, extra = gather(pixels), nuisance(pixels)
+    sums, extra, known = gather(pixels), nuisance(pixels), within(proposed)
     for kind in sorted(set(kinds)):
         mine = [number for number, one in enumerate(kinds) if one == kind]
-        rows = wanted[:, proposed.kinds.index(kind)].nonzero()[:, 0]
+        number = proposed.kinds.index(kind)
+        rows = wanted[:, number].nonzero()[:, 0]
         if len(rows):
             own, at = [bases[number] for number in mine], rows.to(pixels.flux.device)
             widths = [broadening(basis, resolution) for basis in own]
-            scans = _scans(sums[at], extra[at], own, widths, proposed[rows])
+            given = sums[at], extra[at], own, widths
+            scans = _scans(*given, proposed, known[rows, number])
             part = searched(scans, extra.null[at], own, priors[mine], True)
             _place(found, part, rows, mine)
     found = dataclasses.replace(with_proposals(found, proposed, bases), scans=None)
-    inside = _inside(found, proposed, bases)
+    inside = _inside(found, proposed, bases, known)
     some = (inside & found.value.isfinite()).any(1, keepdim=True)
     found.value = torch.where(inside | ~some, found.value, math.inf)
     return found
@@ -74,15 +76,15 @@ def _scans(
     bases: Sequence[Basis],
     widths: Sequence[float],
     proposed: Proposed,
+    known: torch.Tensor,
 ) -> Iterator[tuple[list[int], Scan]]:
-    """Scans of the bases of one spectype: of a wide range in the network's windows alone."""
+    """Scans of the bases of one spectype: of a wide range in its windows ``known`` (n, bin)."""
     step = STEPS[bases[0].spectype]
-    column, known = proposed.kinds.index(bases[0].spectype), within(proposed)
     if any(len(places(basis, step)) < MANY for basis in bases):
         yield from scan_all(sums, extra, bases, widths)
         return
     for number, (basis, width) in enumerate(zip(bases, widths, strict=True)):
-        inside = known[:, column, proposed.bins(places(basis, step) * PIXEL_LN)].double()
+        inside = known[:, proposed.bins(places(basis, step) * PIXEL_LN)].double()
         beside = torch.nn.functional.max_pool1d(inside, 3, 1, 1) > 0  # what makes a minimum one
         yield [number], _scan(sums, extra, basis, width, beside.to(sums.weight.device))
 
@@ -117,12 +119,14 @@ def within(proposed: Proposed) -> torch.Tensor:
     return torch.nn.functional.max_pool1d(chosen, 2 * DILATED + 1, 1, DILATED) > 0
 
 
-def _inside(found: Solutions, proposed: Proposed, bases: Sequence[Basis]) -> torch.Tensor:
-    """(n, T) bool: whether minima lie in the windows of their spectype."""
+def _inside(
+    found: Solutions, proposed: Proposed, bases: Sequence[Basis], known: torch.Tensor
+) -> torch.Tensor:
+    """(n, T) bool: whether minima lie in the windows ``known`` of their spectype."""
     numbers = torch.tensor([proposed.kinds.index(basis.spectype) for basis in bases])
     at = proposed.bins(found.shift * PIXEL_LN)
     flat = numbers[found.label] * (len(proposed.edges) - 1) + at
-    return within(proposed).flatten(1).gather(1, flat)
+    return known.flatten(1).gather(1, flat)
 
 
 def _nothing(n: int, bases: Sequence[Basis], dtype: torch.dtype) -> Solutions:
@@ -131,7 +135,7 @@ def _nothing(n: int, bases: Sequence[Basis], dtype: torch.dtype) -> Solutions:
     shape = (n, len(labels))
     nan: dict[str, Any] = {
         name: torch.full(shape, math.nan, dtype=dtype)
-        for name in ("shift", "sigma", "chi2", "outliers", "light", "own", "misfit", "spike")
+        for name in ("shift", "sigma", "chi2", "outliers", "light", "own", "unexplained", "spike")
     }
     return Solutions(
         label=torch.tensor(labels),

@@ -33,8 +33,8 @@ class Calibration:
     """Power of the evidence: below 1 it counts for less than it says."""
     delta: float = 16.0
     """SMALL_DELTA_CHI2 below it. The default is what sky fibres of SDSS teach, rounded up."""
-    misfit: float = math.inf
-    """OUT_OF_DISTRIBUTION above it: chi2 per pixel, the model's error included."""
+    unexplained: float = math.inf
+    """OUT_OF_DISTRIBUTION above it: share of a spectrum's structure that the best fit leaves."""
     own: tuple[float, float] = (-math.inf, math.inf)
     """OUT_OF_DISTRIBUTION beyond these: share of the light that the basis gives, no polynomial."""
     confidence: tuple[float, ...] = ()
@@ -57,6 +57,7 @@ class Calibration:
         wings = {kind: (float(a), float(b)) for kind, (a, b) in kept.get("wings", {}).items()}
         known = {**kept, "confidence": confidence, "scatter": scatter, "stretch": stretch}
         known["wings"] = wings
+        known.pop("misfit", None)  # of older checkpoints: a limit of another measure
         if "own" in kept:
             known["own"] = (float(kept["own"][0]), float(kept["own"][1]))
         return cls(**known)

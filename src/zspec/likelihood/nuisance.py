@@ -45,12 +45,10 @@ def nuisance(pixels: Native) -> Nuisance:
     """
     lower, weighted, fitted = orthonormal(pixels), [], []
     for number, one in enumerate(pixels.apart):
-        information = one.ivar[:, None] * one.polynomials  # (n, NPOLY, pixel)
-        seen = information @ one.flux[..., None]
         root = lower[:, own(number), own(number)]
-        placed = on_grid(one, information, pixels.window)
+        placed = on_grid(one, one.information, pixels.window)
         weighted.append(torch.linalg.solve_triangular(root, placed, upper=False))
-        fitted.append(torch.linalg.solve_triangular(root, seen, upper=False)[..., 0])
+        fitted.append(torch.linalg.solve_triangular(root, one.overlap, upper=False)[..., 0])
     return Nuisance(torch.cat(weighted, 1), torch.cat(fitted, 1), featureless(pixels))
 
 
@@ -59,9 +57,8 @@ def orthonormal(pixels: Native) -> torch.Tensor:
     size = NPOLY * len(pixels.waves)
     gram = pixels.ivar.new_zeros(len(pixels), size, size)
     for number, one in enumerate(pixels.apart):
-        poly = one.polynomials
         prior = torch.diag_embed(_variances(one, CALIBRATED).reciprocal())
-        gram[:, own(number), own(number)] = (one.ivar[:, None] * poly) @ poly.mT + prior
+        gram[:, own(number), own(number)] = one.gram + prior
     scale = gram.diagonal(dim1=1, dim2=2).amax(1).clamp(min=1e-200)
     ridge = torch.eye(size, dtype=gram.dtype, device=gram.device)
     lower: torch.Tensor = torch.linalg.cholesky(gram + TINY * scale[:, None, None] * ridge)
@@ -96,9 +93,7 @@ def featureless(pixels: Native) -> torch.Tensor:
 def _smooth(one: Native, share: float) -> tuple[torch.Tensor, torch.Tensor]:
     """(n,) what the polynomials of an arm explain of chi2, and what their freedom costs."""
     root = _variances(one, share).sqrt()[:, :, None]
-    information = one.ivar[:, None] * one.polynomials
-    size = root * (information @ one.polynomials.mT) * root.mT
+    size = root * one.gram * root.mT
     lower = torch.linalg.cholesky(size + torch.eye(NPOLY, dtype=size.dtype, device=size.device))
-    seen = root * (information @ one.flux[..., None])
-    held = torch.linalg.solve_triangular(lower, seen, upper=False)
+    held = torch.linalg.solve_triangular(lower, root * one.overlap, upper=False)
     return held.square().sum((1, 2)), 2 * lower.diagonal(dim1=1, dim2=2).log().sum(1)

@@ -108,6 +108,21 @@ class Native:
             out[:, own(number), part] = one.polynomials
         return out
 
+    @cached_property
+    def information(self) -> torch.Tensor:
+        """(n, arm * NPOLY, pixel) the polynomials times ivar."""
+        return self.ivar[:, None] * self.polynomials
+
+    @cached_property
+    def gram(self) -> torch.Tensor:
+        """(n, arm * NPOLY, arm * NPOLY) products of the polynomials, weighted by ivar."""
+        return self.information @ self.polynomials.mT
+
+    @cached_property
+    def overlap(self) -> torch.Tensor:
+        """(n, arm * NPOLY, 1) products of the polynomials with the data, weighted by ivar."""
+        return self.information @ self.flux[..., None]
+
     @property
     def window(self) -> Window:
         """The smallest window on the common rhythm that holds every pixel."""

@@ -77,10 +77,10 @@ def _searched(bases: Sequence[Basis]) -> NDArray[np.float64]:
 
 
 def _strange(found: Solutions, ranked: Ranked, calibration: Calibration) -> NDArray[np.bool_]:
-    """(n,) whether the best fit is worse, or less its basis' own, than those of real objects."""
-    misfit, own = ranked.of(found.misfit).numpy(), ranked.of(found.own).numpy()
+    """(n,) whether the best fit leaves more, or is less its basis' own, than of real objects."""
+    left, own = ranked.of(found.unexplained).numpy(), ranked.of(found.own).numpy()
     low, high = calibration.own
-    return np.asarray((misfit > calibration.misfit) | (own < low) | (own > high))
+    return np.asarray((left > calibration.unexplained) | (own < low) | (own > high))
 
 
 def _upside_down(

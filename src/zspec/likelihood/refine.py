@@ -23,7 +23,7 @@ from torch.linalg import vecdot
 from zspec.likelihood.basis import STEP, Basis
 from zspec.likelihood.normal import solve_normal, times
 from zspec.likelihood.nuisance import orthonormal
-from zspec.likelihood.pixels import Native, own
+from zspec.likelihood.pixels import NPOLY, Native, own
 from zspec.likelihood.places import Lookup, Scattered, Stretch, lookup
 from zspec.likelihood.scan import certain
 
@@ -39,6 +39,9 @@ SETTLED = 0.1
 """Grid pixels: a longer last step did not converge, unless it is shorter than ENOUGH."""
 OUTLIER = 5.0
 """Residual in sigma beyond which a pixel is an outlier (redrock)."""
+ERRORS = 1.5
+"""chi2 per good pixel that errors which are too small explain: right ones of SDSS reach it where
+noise is all that a model can miss, below SNR 2."""
 BUDGET = 100_000
 """Numbers that are worked on at once: 0.8 MB, half of what a core's cache holds."""
 DEVICE_BUDGET = 10_000_000
@@ -69,8 +72,9 @@ class Fit:
     """Penalised chi2: what candidates are ranked by."""
     chi2: torch.Tensor
     """Σ ivar (d - m)² over native pixels, by the ``stated`` ivar."""
-    misfit: torch.Tensor
-    """chi2 by the ivar of the fit, with the term of the polynomials' prior, per good pixel."""
+    unexplained: torch.Tensor
+    """chi2 beyond ``ERRORS`` a good pixel, over that of the polynomials alone; by the ivar of the
+    fit, and with the term of the polynomials' prior."""
     outliers: torch.Tensor
     """Share of the good pixels beyond ``OUTLIER``."""
     spike: torch.Tensor
@@ -134,7 +138,8 @@ class Prepared:
     residual: torch.Tensor
     """(n, pixel) flux without the polynomials' share, times root."""
     sides: torch.Tensor
-    """(n, P + 1, pixel) the polynomials times root, turned by ``lower``; last, flux times root."""
+    """(n, NPOLY + 1, pixel) the polynomials of a pixel's own arm times root, turned by ``lower``;
+    last, flux times root."""
     lower: torch.Tensor
     """(n, P, P) ortho = lower⁻¹ polynomials · root."""
     fitted: torch.Tensor
@@ -154,14 +159,14 @@ def prepare(pixels: Native, stated: torch.Tensor | None = None) -> Prepared:
     """
     root, lower = pixels.ivar.sqrt(), orthonormal(pixels)
     signal = root * pixels.flux
-    residual, sides = signal.clone(), signal.new_zeros(len(root), lower.shape[1] + 1, root.shape[1])
+    residual, sides = signal.clone(), signal.new_empty(len(root), NPOLY + 1, root.shape[1])
     fitted = []
     for number, (part, one) in enumerate(zip(pixels.arms, pixels.apart, strict=True)):
         triangle, poly = lower[:, own(number), own(number)], root[:, None, part] * one.polynomials
-        ortho = torch.linalg.solve_triangular(triangle, poly, upper=False)  # 0 in the other arms
+        ortho = torch.linalg.solve_triangular(triangle, poly, upper=False)
         fitted.append(times(ortho, signal[:, part]))
         residual[:, part] -= (fitted[-1][:, None] @ ortho)[:, 0]
-        sides[:, own(number), part] = ortho
+        sides[:, :-1, part] = ortho
     sides[:, -1] = signal
     held = torch.cat(fitted, 1)
     return Prepared(
@@ -204,6 +209,39 @@ def refine_all(
     Each basis is broadened by its sigma in grid pixels. Those that are not ``patient`` (m,) get one
     step, the others as many as they need.
     """
+    parts, order = [], []
+    for some in _alike(bases):
+        place = torch.full((len(bases),), -1)
+        place[some] = torch.arange(len(some))
+        number = place.to(which.device)[which]
+        at = (number >= 0).nonzero()[:, 0]
+        if len(at):
+            given = [bases[k] for k in some], [sigmas[k] for k in some], number[at]
+            parts += _refined(data, *given, rows[at], shifts[at], patient[at])
+            order.append(at)
+    back = torch.cat(order).argsort()
+    return Fit(**{name: _joined(parts, name)[back] for name in Fit.__dataclass_fields__})
+
+
+def _alike(bases: Sequence[Basis]) -> list[list[int]]:
+    """Numbers of bases that are fitted together: none has many columns that are another's only."""
+    most: dict[str, int] = {}
+    for basis in bases:
+        most[basis.spectype] = max(most.get(basis.spectype, 0), len(basis.vectors))
+    sizes = [most[basis.spectype] for basis in bases]
+    return [[k for k, each in enumerate(sizes) if each == size] for size in sorted(set(sizes))]
+
+
+def _refined(
+    data: Prepared,
+    bases: Sequence[Basis],
+    sigmas: Sequence[float],
+    which: torch.Tensor,
+    rows: torch.Tensor,
+    shifts: torch.Tensor,
+    patient: torch.Tensor,
+) -> list[Fit]:
+    """:func:`refine_all`, block by block."""
     table = lookup(bases, sigmas, data.pixels)
     precision = torch.stack([certain(basis.precision, table.vectors) for basis in bases])
     precision = precision.to(shifts.device)
@@ -211,8 +249,16 @@ def refine_all(
     for at in _blocks(rows, data.root.shape[1]):
         problem = _Problem(data, table, precision[which[at]], which[at], rows[at])
         parts.append(_finished(problem, _settle(problem, shifts[at], patient[at])))
-    names = Fit.__dataclass_fields__
-    return Fit(**{name: torch.cat([getattr(p, name) for p in parts]) for name in names})
+    return parts
+
+
+def _joined(parts: Sequence[Fit], name: str) -> torch.Tensor:
+    """One value of all candidates; mixtures are as long as the longest."""
+    values = [getattr(part, name) for part in parts]
+    if name == "mixture":
+        most = max(value.shape[1] for value in values)
+        values = [torch.nn.functional.pad(v, (0, most - v.shape[1])) for v in values]
+    return torch.cat(values)
 
 
 def _blocks(rows: torch.Tensor, each: int) -> list[slice]:
@@ -295,11 +341,13 @@ def _step(problem: _Problem, shift: torch.Tensor) -> _Step:
     data, rows, parts = problem.data, problem.rows, _parts(problem, shift)
     fitted = data.fitted[rows]
     normal = torch.cat([part.design @ part.design.mT for part in parts])
-    seen = torch.cat([part.sides @ part.design.mT for part in parts])  # (m, P + 1, K)
+    arms = data.pixels.arms
+    seen = torch.cat([_beside(part.sides, part.design, arms) for part in parts])  # (m, P + 1, K)
     overlap = seen[:, :-1]
     found = solve_normal(normal, overlap, seen[:, -1], fitted, problem.precision)
     share = fitted - times(overlap, found.c)
-    bare, mixed, along = (torch.cat(each) for each in zip(*_along(parts, found.c), strict=True))
+    every = _along(parts, found.c, arms)
+    bare, mixed, along = (torch.cat(each) for each in zip(*every, strict=True))
     inner = mixed - times(overlap.mT, along[:, :-1])
     curve = bare - along[:, :-1].square().sum(1) - (inner * times(found.inverse, inner)).sum(1)
     slope = along[:, -1] - (mixed * found.c).sum(1) - (along[:, :-1] * share).sum(1)
@@ -323,7 +371,7 @@ class _Part:
     root: torch.Tensor
     """(m or 1, pixel) as in ``Prepared``."""
     sides: torch.Tensor
-    """(m or 1, P + 1, pixel) as in ``Prepared``."""
+    """(m or 1, NPOLY + 1, pixel) as in ``Prepared``."""
     design: torch.Tensor
     """(m, K, pixel) the basis times root."""
 
@@ -339,7 +387,7 @@ def _parts(problem: _Problem, shift: torch.Tensor) -> list[_Part]:
 
 
 def _along(
-    parts: Sequence[_Part], c: torch.Tensor
+    parts: Sequence[_Part], c: torch.Tensor, arms: Sequence[slice]
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """Products of t, the derivative of mixtures ``c`` (m, K), for each part.
 
@@ -347,7 +395,18 @@ def _along(
     """
     for part in parts:
         t = -part.root * part.places.sloped(c[part.at])
-        yield vecdot(t, t), times(part.design, t), times(part.sides, t)
+        beside = _beside(part.sides, t[:, None], arms)[..., 0]
+        yield vecdot(t, t), times(part.design, t), beside
+
+
+def _beside(sides: torch.Tensor, rows: torch.Tensor, arms: Sequence[slice]) -> torch.Tensor:
+    """(m, P + 1, V) products of rows (m, V, pixel) with the polynomials of all arms and the data.
+
+    ``sides`` as in ``Prepared``: polynomials of one arm have nothing in the others.
+    """
+    each = [sides[..., part] @ rows[..., part].mT for part in arms]
+    data = torch.stack([one[:, -1:] for one in each]).sum(0)
+    return torch.cat([*(one[:, :-1] for one in each), data], 1)
 
 
 def _finished(problem: _Problem, last: _Step) -> Fit:
@@ -374,7 +433,7 @@ def _finished(problem: _Problem, last: _Step) -> Fit:
         sigma=last.sigma,
         value=last.value,
         chi2=vecdot(data.stated[rows], square),
-        misfit=last.chi2 / data.good[rows],
+        unexplained=(last.chi2 - ERRORS * data.good[rows]) / data.level[rows],
         outliers=(squares > OUTLIER**2).sum(1) / data.good[rows].clamp(min=1).double(),
         spike=(data.residual[rows].square() - squares).amax(1),
         light=whole / data.total[rows],

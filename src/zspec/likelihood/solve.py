@@ -66,8 +66,8 @@ class Solutions:
     """Mean flux of the model, weighted by ivar."""
     own: torch.Tensor
     """Share of ``light`` that the basis gives, and not the polynomials; NaN where not fitted."""
-    misfit: torch.Tensor
-    """chi2 per good pixel, the model's error included."""
+    unexplained: torch.Tensor
+    """Share of the structure beyond a smooth continuum that the model leaves, see ``Fit``."""
     spike: torch.Tensor
     """How much a single pixel gains in chi2 over polynomials alone, at most."""
     settled: torch.Tensor
@@ -220,7 +220,7 @@ def searched(
         outliers=nan.clone(),
         light=nan.clone(),
         own=nan.clone(),
-        misfit=nan.clone(),
+        unexplained=nan.clone(),
         spike=nan.clone(),
         settled=no.clone(),
         model=None,
@@ -271,7 +271,7 @@ def _hopeless(found: Solutions) -> torch.Tensor:
     return found.value > best + margin
 
 
-STORED = ("shift", "sigma", "value", "chi2", "misfit", "outliers", "spike", "light", "own")
+STORED = ("shift", "sigma", "value", "chi2", "unexplained", "outliers", "spike", "light", "own")
 """What solutions have of fits as it is."""
 
 

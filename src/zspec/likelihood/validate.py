@@ -50,8 +50,8 @@ TAIL = 0.25
 """Share of the blank fibres, those of highest DELTACHI2, that an exponential is fitted to."""
 BLANK = 0.003
 """Share of blank fibres that its threshold lets pass."""
-MISFIT = 0.99
-"""Share of the right rows, at their own SNR, whose misfit is within its limit."""
+EXPLAINED = 0.99
+"""Share of the right rows, at their own SNR, whose unexplained share is within its limit."""
 OWN = (0.005, 0.995)
 """Shares of those whose own light is below its two limits."""
 STRAY = 0.01
@@ -198,18 +198,19 @@ def threshold(deltas: NDArray[np.float64]) -> float:
 
 
 def strangeness(every: Sequence[Case], power: float) -> dict[str, Any]:
-    """Limits of misfit and own light that right rows of known objects keep."""
-    values: dict[str, list[float]] = {"misfit": [], "own": []}
+    """Limits of what is unexplained and of own light that right rows of known objects keep."""
+    values: dict[str, list[float]] = {"unexplained": [], "own": []}
     for case in every:
         ranked = case.ranked(power)
         right = case.good(ranked) and case.spectype(ranked) == case.known.spectype
         if right and case.step == 1:
             for name, kept in values.items():
                 kept.append(float(ranked.of(getattr(case.found, name))))
-    if not values["misfit"]:
+    if not values["own"]:
         return {}
     low, high = np.quantile(values["own"], OWN).round(4).tolist()
-    return {"misfit": round(float(np.quantile(values["misfit"], MISFIT)), 3), "own": (low, high)}
+    left = round(float(np.quantile(values["unexplained"], EXPLAINED)), 3)
+    return {"unexplained": left, "own": (low, high)}
 
 
 def cases(

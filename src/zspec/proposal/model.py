@@ -25,8 +25,10 @@ from zspec.proposal.inputs import channels
 from zspec.proposal.network import STRIDE, Network, NetworkSettings
 from zspec.settings import build
 
-TOGETHER = 64
-"""Spectra that go through the network at once."""
+TOGETHER = 16
+"""Spectra that go through the network at once: more do not fit into a core's cache."""
+DEVICE_TOGETHER = 64
+"""The same beside a CPU."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,8 @@ class ProposalModel:
         if batch.grid != self.grid:
             raise ConfigError("the proposal takes spectra on its own grid alone")
         data = batch.inputs(("flux", "error"), self.device)
-        some = torch.split(data, TOGETHER) if len(data) else ()  # no transform takes 0 rows
+        size = TOGETHER if data.is_cpu else DEVICE_TOGETHER
+        some = torch.split(data, size) if len(data) else ()  # no transform takes 0 rows
         parts = [self._part(rows) for rows in some]
         shapes = ((0, len(self.classes), self.bins.count), (0, self.settings.summary), (0,))
         empty = [np.zeros(shape, np.float32) for shape in shapes]

@@ -113,6 +113,7 @@ class Filters(nn.Module):
         """Shifts ``first`` (below 0) to ``first + bins - 1``, in features: bins of ln(1 + z)."""
         super().__init__()
         self.first, self.bins = first, bins
+        self.kept: tuple[object, Tensor] | None = None
         # all that a shift can bring together; a few more, that no shift reaches, make it fast
         self.size = next_fast_len(features + bins - 1, real=True)
         self.kernel = nn.Parameter(torch.empty(filters, lines, self.size))
@@ -125,18 +126,27 @@ class Filters(nn.Module):
         With shift s, out[s] = Σ x[i] kernel[i - s]; the kernel's index is modulo its length.
         """
         seen = torch.fft.rfft(x, self.size).permute(2, 0, 1)  # (frequency, n, lines)
-        kernel = torch.fft.rfft(self.kernel).permute(2, 1, 0)  # (frequency, lines, filters)
         # one small product of matrices a frequency; of real ones, as they are faster than complex
-        both = torch.bmm(torch.view_as_real(seen).flatten(2), _turned(kernel))
+        both = torch.bmm(torch.view_as_real(seen).flatten(2), self._multiplier())
         both = both.reshape(*both.shape[:2], -1, 2).permute(1, 2, 0, 3).contiguous()
         made = torch.fft.irfft(torch.view_as_complex(both), self.size)
         parts = (made[..., self.first :], made[..., : self.bins + self.first])  # first is below 0
         return torch.cat(parts, -1) + self.bias[:, None]
 
+    def _multiplier(self) -> Tensor:
+        """What ``_turned`` makes of the kernel, which stays the same while nothing is learned."""
+        if torch.is_grad_enabled():
+            return _turned(self.kernel)
+        state = (self.kernel._version, self.kernel.device, self.kernel.data_ptr())
+        if self.kept is None or self.kept[0] != state:
+            self.kept = (state, _turned(self.kernel))
+        return self.kept[1]
+
 
 def _turned(kernel: Tensor) -> Tensor:
-    """(f, 2 lines, 2 filters) real: what multiplies (real, imaginary) by the conjugate kernel."""
-    real, imaginary = kernel.real, kernel.imag
+    """(f, 2 lines, 2 filters) real: correlates (real, imaginary) with (filters, lines, size)."""
+    waves = torch.fft.rfft(kernel).permute(2, 1, 0)  # (f, lines, filters)
+    real, imaginary = waves.real, waves.imag
     rows = [torch.stack([real, -imaginary], -1), torch.stack([imaginary, real], -1)]
     return torch.stack(rows, 2).flatten(3).flatten(1, 2)
 
