@@ -41,7 +41,7 @@ def figures(truth: Truth, said: Said) -> list[str]:
         f"{1 - hit.mean():.3f}",
         f"{1.48 * np.median(np.abs(pull - np.median(pull))):.2f}",
         f"{sure.mean():.3f}",
-        f"{hit[sure].mean():.4f}" if sure.sum() >= FEWEST else "",
+        f"{hit[sure].mean():.4f}" if sure.any() else "",
         "" if np.isnan(said.seconds) else f"{1000 * said.seconds:.0f}",
     ]
 

@@ -193,3 +193,17 @@ def test_ctrl_c_is_said(monkeypatch, capsys):
         main()
     assert caught.value.code == 130
     assert capsys.readouterr().err.endswith("zspec: interrupted\n")
+
+
+def test_an_interrupted_training_says_where_it_stands(tmp_path, capsys, monkeypatch):
+    def train(recipe, data, output, overwrite):
+        (tmp_path / "own.training").mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("zspec.training.train", train)
+    out = tmp_path / "own.safetensors"
+    monkeypatch.setattr(sys, "argv", ["zspec", "train", "likelihood", "-o", str(out)])
+    with pytest.raises(SystemExit):
+        main()
+    said = "".join(capsys.readouterr())
+    assert f"{tmp_path / 'own.training'}: the same command goes on from there" in said

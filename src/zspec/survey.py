@@ -103,12 +103,16 @@ class Arm:
 
 def _in_runs(zero: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """(n, pixel) where at least ``ZEROS`` neighbours in a row are True."""
-    if zero.shape[1] < ZEROS or np.count_nonzero(zero) < ZEROS:
-        return np.zeros_like(zero)
-    full = np.lib.stride_tricks.sliding_window_view(zero, ZEROS, axis=1).all(axis=2)
     found = np.zeros_like(zero)
-    for shift in range(ZEROS):
-        found[:, shift : shift + full.shape[1]] |= full
+    if zero.shape[1] < ZEROS or np.count_nonzero(zero) < ZEROS:
+        return found
+    full, size = zero, 1  # where a run of ``size`` begins
+    while size < ZEROS:
+        more = min(size, ZEROS - size)
+        full, size = full[:, :-more] & full[:, more:], size + more
+    if full.any():
+        for shift in range(ZEROS):
+            found[:, shift : shift + full.shape[1]] |= full
     return found
 
 

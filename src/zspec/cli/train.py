@@ -59,7 +59,13 @@ def train(
         chosen["init"] = init
     if "seed" in chosen:
         terminal.say(f"seed        {chosen['seed']}")
-    training.train(chosen, data, output, overwrite)
+    try:
+        training.train(chosen, data, output, overwrite)
+    except KeyboardInterrupt:
+        kept = output.with_suffix(".training")
+        if kept.is_dir():
+            terminal.say(f"kept        {kept}: the same command goes on from there")
+        raise
     terminal.say(f"checkpoint  {output}")
     made = checkpoint.metadata(output)
     if tuned := made.get("finetuned"):
