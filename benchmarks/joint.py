@@ -191,9 +191,7 @@ def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("shared", type=Path, help="the shared folder, which holds data/")
-    parser.add_argument(
-        "--parts", nargs="*", default=("real", "real-desi", *SURVEYS), help="all by default"
-    )
+    parser.add_argument("--parts", nargs="*", default=PARTS, choices=PARTS, help="all by default")
     parser.add_argument("--work", type=Path, required=True, help="folder of a training")
     parser.add_argument("--model", default="zspec", help="checkpoint")
     parser.add_argument("--gasnet2", nargs="*", default=GASNET2, metavar="SURVEY=MODEL")

@@ -14,8 +14,9 @@ from zspec.api import read
 from zspec.estimator import Chunk
 from zspec.estimators.likelihood import Likelihood
 from zspec.flags import ZWarn
-from zspec.likelihood import emission, pixels, validate
+from zspec.likelihood import emission, pixels, refine, validate
 from zspec.likelihood.basis import LIGHT, STEP, Basis
+from zspec.likelihood.calibration import Calibration
 from zspec.survey import Arm, Spectra
 from zspec.testing import shared
 
@@ -102,6 +103,32 @@ def test_errors_that_are_too_small_are_no_sign_of_a_strange_spectrum(shipped: Li
     arm = dataclasses.replace(galaxy.arms[0], ivar=1.4 * galaxy.arms[0].ivar)  # chi2 of 1.4 a pixel
     found = zwarn(shipped, dataclasses.replace(galaxy, arms=(arm,)))
     assert not (found & ZWarn.OUT_OF_DISTRIBUTION).any()
+
+
+@pytest.mark.parametrize(("snr", "many", "height"), [(3, 5, 40), (3, 20, 20), (10, 1, 150)])
+def test_cosmic_rays_make_no_spectrum_strange(
+    shipped: Likelihood, snr: float, many: int, height: float
+) -> None:
+    flux = mean(shipped.bases[0], 0.3)
+    flux[np.random.default_rng(3).integers(200, 3500, many)] += height / snr
+    found = zwarn(shipped, seen(flux, 1 / snr))
+    assert not (found & ZWarn.OUT_OF_DISTRIBUTION).any()
+
+
+def test_spikes_are_outliers_in_short_runs() -> None:
+    far = torch.zeros(2, 20, dtype=torch.bool)
+    far[0, [0, 5, 6, 7, 19]] = True
+    far[1, 3:7] = True
+    far[1, 10] = True
+    spikes = refine._spikes(far)
+    assert torch.equal(spikes[0], far[0])
+    assert spikes[1].nonzero()[:, 0].tolist() == [10]
+    assert torch.equal(refine._spikes(far[:, :2]), far[:, :2])
+
+
+def test_the_limit_of_an_older_checkpoint_is_left_out(shipped: Likelihood) -> None:
+    kept = {**shipped.calibration.stored(), "misfit": 9.0}
+    assert Calibration.restore(kept) == shipped.calibration
 
 
 def test_without_limits_nothing_is_out_of_distribution(shipped: Likelihood) -> None:

@@ -54,13 +54,13 @@ def windows(
     sums, extra, known = gather(pixels), nuisance(pixels), within(proposed)
     for kind in sorted(set(kinds)):
         mine = [number for number, one in enumerate(kinds) if one == kind]
-        number = proposed.kinds.index(kind)
-        rows = wanted[:, number].nonzero()[:, 0]
+        column = proposed.kinds.index(kind)
+        rows = wanted[:, column].nonzero()[:, 0]
         if len(rows):
             own, at = [bases[number] for number in mine], rows.to(pixels.flux.device)
             widths = [broadening(basis, resolution) for basis in own]
             given = sums[at], extra[at], own, widths
-            scans = _scans(*given, proposed, known[rows, number])
+            scans = _scans(*given, proposed, known[rows, column])
             part = searched(scans, extra.null[at], own, priors[mine], True)
             _place(found, part, rows, mine)
     found = dataclasses.replace(with_proposals(found, proposed, bases), scans=None)

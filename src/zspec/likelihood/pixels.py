@@ -85,11 +85,13 @@ class Native:
         ends = list(accumulate(len(wave) for wave in self.waves))
         return [slice(*each) for each in pairwise([0, *ends])]
 
-    @cached_property
+    @property
     def apart(self) -> tuple[Native, ...]:
         """Each arm as if it were all there is."""
-        if len(self.waves) == 1:
-            return (self,)
+        return (self,) if len(self.waves) == 1 else self._apart
+
+    @cached_property
+    def _apart(self) -> tuple[Native, ...]:
         given = zip(self.waves, self.arms, strict=True)
         return tuple(Native((w,), self.flux[:, part], self.ivar[:, part]) for w, part in given)
 

@@ -184,7 +184,7 @@ def lookup(bases: Sequence[Basis], sigmas: Sequence[float], pixels: Native) -> L
     return Lookup(table, position, neighbours, span)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=64)
 def _table(
     bases: tuple[Basis, ...], sigmas: tuple[float, ...], beyond: int, device: torch.device
 ) -> Table:

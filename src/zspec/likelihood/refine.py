@@ -39,6 +39,8 @@ SETTLED = 0.1
 """Grid pixels: a longer last step did not converge, unless it is shorter than ENOUGH."""
 OUTLIER = 5.0
 """Residual in sigma beyond which a pixel is an outlier (redrock)."""
+SPIKE = 3
+"""Outliers in a run of so many pixels at most are a cosmic ray: no strong line is as narrow."""
 ERRORS = 1.5
 """chi2 per good pixel that errors which are too small explain: right ones of SDSS reach it where
 noise is all that a model can miss, below SNR 2."""
@@ -73,8 +75,8 @@ class Fit:
     chi2: torch.Tensor
     """Σ ivar (d - m)² over native pixels, by the ``stated`` ivar."""
     unexplained: torch.Tensor
-    """chi2 beyond ``ERRORS`` a good pixel, over that of the polynomials alone; by the ivar of the
-    fit, and with the term of the polynomials' prior."""
+    """chi2 beyond ``ERRORS`` a good pixel, over that of the polynomials alone; without spikes, by
+    the ivar of the fit, and with the term of the polynomials' prior."""
     outliers: torch.Tensor
     """Share of the good pixels beyond ``OUTLIER``."""
     spike: torch.Tensor
@@ -428,13 +430,16 @@ def _finished(problem: _Problem, last: _Step) -> Fit:
     square = (pixels.flux[rows] - model).square()
     squares = pixels.ivar[rows] * square  # of residuals in sigma
     whole = vecdot(pixels.ivar[rows], model)
+    far = squares > OUTLIER**2
+    above = torch.where(_spikes(far), squares - OUTLIER**2, 0.0).sum(1)
+    left = last.chi2 - above - ERRORS * data.good[rows]
     return Fit(
         shift=last.shift,
         sigma=last.sigma,
         value=last.value,
         chi2=vecdot(data.stated[rows], square),
-        unexplained=(last.chi2 - ERRORS * data.good[rows]) / data.level[rows],
-        outliers=(squares > OUTLIER**2).sum(1) / data.good[rows].clamp(min=1).double(),
+        unexplained=left / (data.level[rows] - above).clamp(min=1.0),
+        outliers=far.sum(1) / data.good[rows].clamp(min=1).double(),
         spike=(data.residual[rows].square() - squares).amax(1),
         light=whole / data.total[rows],
         own=1 - light / whole,
@@ -442,6 +447,16 @@ def _finished(problem: _Problem, last: _Step) -> Fit:
         mixture=last.mixture,
         model=model,
     )
+
+
+def _spikes(far: torch.Tensor) -> torch.Tensor:
+    """(m, pixel) those of the outliers ``far`` that stand in runs of ``SPIKE`` pixels at most."""
+    out, count = far.clone(), far.shape[1] - SPIKE
+    if count > 0:
+        longer = torch.stack([far[:, k : k + count] for k in range(SPIKE + 1)]).all(0)
+        for k in range(SPIKE + 1):
+            out[:, k : k + count] &= ~longer
+    return out
 
 
 def _mixed(problem: _Problem, vectors: torch.Tensor, c: torch.Tensor) -> torch.Tensor:

@@ -133,9 +133,14 @@ class Filters(nn.Module):
         parts = (made[..., self.first :], made[..., : self.bins + self.first])  # first is below 0
         return torch.cat(parts, -1) + self.bias[:, None]
 
+    def train(self, mode: bool = True) -> Filters:
+        """As every module's; what was kept is of another kernel afterwards."""
+        self.kept = None
+        return super().train(mode)
+
     def _multiplier(self) -> Tensor:
-        """What ``_turned`` makes of the kernel, which stays the same while nothing is learned."""
-        if torch.is_grad_enabled():
+        """What ``_turned`` makes of the kernel: kept while nothing is learned."""
+        if self.training or torch.is_grad_enabled():
             return _turned(self.kernel)
         state = (self.kernel._version, self.kernel.device, self.kernel.data_ptr())
         if self.kept is None or self.kept[0] != state:
