@@ -133,8 +133,8 @@ def on_desi(answers: Answers) -> Iterator[str]:
     """All tables of real DESI spectra."""
     yield "## Real DESI spectra"
     yield ""
-    yield "Labels: one is redrock's own, seven are of DESI's catalogue of quasars, of which redrock is a"
-    yield "part, and the others are by eye, to 0.0005 to 0.02 in z."
+    yield "Labels: one is redrock's own, seven are of DESI's catalogue of quasars, of which redrock"
+    yield "is a part, and the others are by eye, to 0.0005 to 0.02 in z."
     yield ""
     yield from [*table(answers), bits(answers), "", *failures(answers)]
 
