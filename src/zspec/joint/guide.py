@@ -34,7 +34,8 @@ def guide(
 
     def weigh(found: Solutions) -> torch.Tensor:
         wide = stretched(found, bases, fit)
-        return leading(joined(found, proposed, bases, weights, wide), bases, 1.0)
+        together = joined(found, proposed, bases, weights, wide, beyond=False)
+        return leading(together, bases, 1.0)
 
     return Guide(search=functools.partial(search, proposed), weigh=weigh)
 

@@ -37,23 +37,27 @@ def joined(
     bases: Sequence[Basis],
     weights: Weights,
     sigma: torch.Tensor,
+    beyond: bool = True,
 ) -> Solutions:
     """The same solutions, whose ``value`` is -2 ln of their joint mass, up to a constant.
 
     Shares are those of the masses as they stand (temper 1). ``sigma`` (n, T) is that of the shifts,
-    calibrated; shifts and sigmas returned are those of likelihood and network together.
+    calibrated; shifts and sigmas returned are those of likelihood and network together. Without
+    ``beyond`` the minima have all of the mass and no scan is joined: their order is the same.
     """
     power = powers(found, weights)
     part = to_power(found, power)
     met = meet(found, proposed, bases, sigma)
     said = opinions(found, met, bases, weights)
-    beyond = averages(found, proposed, bases, weights.floor)
+    made = dataclasses.replace(
+        part, value=part.value - said, shift=met.shift, sigma=sigma * met.narrowed, scans=None
+    )
+    if not beyond:
+        return dataclasses.replace(made, rest=torch.full_like(part.rest, torch.inf))
+    excess = averages(found, proposed, bases, weights.floor)
     return dataclasses.replace(
-        part,
-        value=part.value - said,
-        rest=part.rest - _said(beyond, bases, weights),
-        shift=met.shift,
-        sigma=sigma * met.narrowed,
+        made,
+        rest=part.rest - _said(excess, bases, weights),
         scans=None if found.scans is None else _scans(found, proposed, bases, weights, power),
     )
 

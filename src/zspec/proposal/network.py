@@ -134,8 +134,9 @@ class Filters(nn.Module):
         return torch.cat(parts, -1) + self.bias[:, None]
 
     def train(self, mode: bool = True) -> Filters:
-        """As every module's; what was kept is of another kernel afterwards."""
-        self.kept = None
+        """As every module's; what was kept is of another kernel once there was a training."""
+        if mode:
+            self.kept = None
         return super().train(mode)
 
     def _multiplier(self) -> Tensor:
