@@ -251,6 +251,17 @@ def test_rest_is_its_equation(likelihood: Likelihood, mocks: Spectra, solutions:
         assert float(together.rest[row, galaxy]) == pytest.approx(expected, abs=0.05)
 
 
+def test_what_lies_beyond_the_minima_has_no_say_in_their_order(
+    likelihood: Likelihood, mocks: Spectra, solutions: Solutions
+) -> None:
+    given = solutions, told(mocks, labels(mocks)), likelihood.bases, Weights(), solutions.sigma
+    whole, alone = joined(*given), joined(*given, beyond=False)
+    assert torch.equal(whole.value, alone.value)
+    assert bool(alone.rest.isinf().all())
+    first, second = (rank(one, likelihood.bases, 1.0).column for one in (whole, alone))
+    assert torch.equal(first, second)
+
+
 def test_a_limit_is_the_networks_too(likelihood: Likelihood, mocks: Spectra) -> None:
     """What it says beyond the limit lifts nothing within, and is no disagreement."""
     noise = noisy(mocks, 1e4)
