@@ -55,6 +55,7 @@ class Loader:
         import torch
 
         torch.set_num_threads(self.threads)
+        memory.reuse()
         made = self._load()
         if self.level is not None:
             made.level = self.level
