@@ -3,13 +3,14 @@
     OMP_NUM_THREADS=1 python benchmarks/efficiency.py ../shared \
         -o benchmarks/results/efficiency.md
 
-Each object of sets (a) and (b) of `elsewhere.py` is seen ``--draws`` times in the same exposures,
-with other noise of the variance that its pixels state. The scatter about an object's own mean is
-what noise does to the estimate; its mean's distance from the truth is what the bases do, whose
-shapes are not the source's. Both are compared with the bound of the noise-free spectrum: with its
-shape known but for three polynomials an arm, and with the mixture of the best basis free as well.
-``model error`` is what the likelihood adds to the noise for real spectra (2 % or so of the flux):
-the same again without it. ZERR does not enter: only what it is worth is told.
+Each object of sets (a) and (b) of `elsewhere.py`, before the instruments of DESI and SDSS, is seen
+``--draws`` times in the same exposures, with other noise of the variance that its pixels state. The
+scatter about an object's own mean is what noise does to the estimate; its mean's distance from the
+truth is what the bases do, whose shapes are not the source's. Both are compared with the bound of
+the noise-free spectrum: with its shape known but for three polynomials an arm, and with the mixture
+of the best basis free as well. ``model error`` is what the likelihood adds to the noise for real
+spectra (2 % or so of the flux): the same again without it. ZERR does not enter: only what it is
+worth is told.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from zspec.survey import Spectra
 
 Floats = NDArray[np.float64]
 KINDS = ("ours", "redrock")
+SURVEYS = ("desi", "sdss")
 SNR = (5.0, 10.0, 20.0, 40.0)
 FEWEST = 5
 """Objects of a bin below which there is no figure."""
@@ -169,7 +171,7 @@ def parts(error: Floats, bound: Floats) -> tuple[float, float]:
 
 HEAD = """# Redshifts of bright spectra against the Cramér-Rao bound
 
-`python benchmarks/efficiency.py ../shared --blocks {blocks} --draws {draws}`, DESI, seed {seed};
+`python benchmarks/efficiency.py ../shared --blocks {blocks} --draws {draws}`, seed {seed};
 checkpoint of zspec {model} (`--fast`, whose redshifts are those of the same fit); model error
 {error:.3f} of the flux.
 
@@ -193,6 +195,7 @@ def main() -> None:
     parser.add_argument("--model", default="zspec", help="checkpoint of zspec, a name or a file")
     parser.add_argument("--blocks", type=int, default=2, help=f"of {BLOCK} objects, of each set")
     parser.add_argument("--draws", type=int, default=12, help="of the noise")
+    parser.add_argument("--surveys", nargs="*", default=SURVEYS, help="whose instruments")
     parser.add_argument("--seed", type=int, default=9)
     parser.add_argument("-o", "--out", type=Path, help="markdown file; else to stdout")
     args = parser.parse_args()
@@ -201,11 +204,11 @@ def main() -> None:
     assert isinstance(model, Joint)
     plain = Joint(model.likelihood, model.proposal, model.calibration.with_fit(model_error=0.0))
     lines = []
-    for kind in KINDS:
+    for survey, kind in itertools.product(args.surveys, KINDS):
         ends = SNR[0], SNR[-1]
-        source = elsewhere.sample(kind, "desi", args.seed, args.shared, ends)
+        source = elsewhere.sample(kind, survey, args.seed, args.shared, ends)
         every = [seen(source, i, args.draws, model, plain) for i in range(args.blocks)]
-        lines += list(rows(SETS[kind][:3], joined(every)))
+        lines += list(rows(f"{survey} {SETS[kind][:3]}", joined(every)))
     error = model.calibration.fit.model_error
     told = {"model": model.sha256[:12], "error": error, "seed": args.seed}
     head = HEAD.format(blocks=args.blocks, draws=args.draws, **told)
