@@ -68,8 +68,10 @@ def test_predictions_show_themselves():
 def test_spectra_in_memory_are_predicted_as_those_of_a_file():
     chunk = next(zspec.read(EXAMPLE))[:3]
     made, known = zspec.predict(chunk), zspec.predict(EXAMPLE)[:3]
-    for name in ("TARGETID", "SPECTYPE", "Z", "ZERR", "ZWARN", "CHI2", "Z_TRUE"):
+    for name in ("TARGETID", "SPECTYPE", "ZWARN", "Z_TRUE"):
         assert np.array_equal(np.asarray(made[name]), np.asarray(known[name])), name
+    for name in ("Z", "ZERR", "CHI2"):  # a chunk of other rows: sums are the same to rounding
+        assert np.allclose(np.asarray(made[name]), np.asarray(known[name]), rtol=1e-9, atol=0), name
     assert made["Z"].info.description == "Redshift; 0 in a row without data."
     assert set(made["FILE"]) == {""}
     assert len(zspec.predict(chunk[:0])) == 0
