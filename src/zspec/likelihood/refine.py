@@ -216,11 +216,15 @@ def refine_all(
         place = torch.full((len(bases),), -1)
         place[some] = torch.arange(len(some))
         number = place.to(which.device)[which]
-        at = (number >= 0).nonzero()[:, 0]
-        if len(at):
-            given = [bases[k] for k in some], [sigmas[k] for k in some], number[at]
-            parts += _refined(data, *given, rows[at], shifts[at], patient[at])
-            order.append(at)
+        mine = (number >= 0).nonzero()[:, 0]
+        table = lookup([bases[k] for k in some], [sigmas[k] for k in some], data.pixels)
+        precision = torch.stack([certain(bases[k].precision, table.vectors) for k in some])
+        precision = precision.to(shifts.device)
+        for block in _blocks(mine, data.root.shape[1]):
+            at = mine[block]
+            problem = _Problem(data, table, precision[number[at]], number[at], rows[at])
+            parts.append(_finished(problem, _settle(problem, shifts[at], patient[at])))
+        order.append(mine)
     back = torch.cat(order).argsort()
     return Fit(**{name: _joined(parts, name)[back] for name in Fit.__dataclass_fields__})
 
@@ -232,26 +236,6 @@ def _alike(bases: Sequence[Basis]) -> list[list[int]]:
         most[basis.spectype] = max(most.get(basis.spectype, 0), len(basis.vectors))
     sizes = [most[basis.spectype] for basis in bases]
     return [[k for k, each in enumerate(sizes) if each == size] for size in sorted(set(sizes))]
-
-
-def _refined(
-    data: Prepared,
-    bases: Sequence[Basis],
-    sigmas: Sequence[float],
-    which: torch.Tensor,
-    rows: torch.Tensor,
-    shifts: torch.Tensor,
-    patient: torch.Tensor,
-) -> list[Fit]:
-    """:func:`refine_all`, block by block."""
-    table = lookup(bases, sigmas, data.pixels)
-    precision = torch.stack([certain(basis.precision, table.vectors) for basis in bases])
-    precision = precision.to(shifts.device)
-    parts = []
-    for at in _blocks(rows, data.root.shape[1]):
-        problem = _Problem(data, table, precision[which[at]], which[at], rows[at])
-        parts.append(_finished(problem, _settle(problem, shifts[at], patient[at])))
-    return parts
 
 
 def _joined(parts: Sequence[Fit], name: str) -> torch.Tensor:
